@@ -1,0 +1,428 @@
+/**
+ * The door for operators: everything a source, step or sink may import from the core.
+ * A built-in operator differs from one of your own in nothing but the path of this import.
+ */
+import Type, { type Static, type TObject, type TSchema } from 'typebox';
+import type { RejectCode } from './errors.ts';
+import type { Ports } from './ports.ts';
+import { durationPattern, sizePattern } from './quantity.ts';
+import type { Key, Meta, StreamRecord } from './record.ts';
+import type { Secret } from './secret.ts';
+
+export { RejectError, RunError, TopologyError, type Problem, type ProblemCode, type RejectCode } from './errors.ts';
+export type { Clock, ConnectOptions, Disk, DiskFile, Network, Ports } from './ports.ts';
+export { durationMs, sizeBytes } from './quantity.ts';
+export { type Data, type Key, type Meta, StreamRecord, type Window } from './record.ts';
+export { Secret } from './secret.ts';
+export { compileExpression, compileTemplate, type Evaluate, type Render } from './expression/index.ts';
+export { type Static, Type };
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Option types. An option's `format` tells the loader how to read, check and print it.
+
+type Notes = { description: string; default?: unknown; examples?: unknown[] };
+
+/** A length of time with its unit, such as `10s` or `1m30s`. */
+export const duration = (notes: Notes) => Type.String({ format: 'duration', pattern: durationPattern, ...notes });
+
+/** A number of bytes with its unit, such as `64kB` or `10MiB`. */
+export const size = (notes: Notes) => Type.String({ format: 'size', pattern: sizePattern, ...notes });
+
+/** What TypeScript users may write wherever YAML has an expression: CEL text, or a function of the record's value. */
+// biome-ignore lint/suspicious/noExplicitAny: the value's type is the caller's; the chain narrows it
+export type Expression = string | ((value: any, record: StreamRecord<any>) => unknown);
+
+/** A CEL expression over the record, checked against the record's type when the topology is read. */
+export const expression = (notes: Notes) => Type.Unsafe<Expression>({ type: 'string', format: 'expression', ...notes });
+
+/** A text with CEL expressions in braces, such as `generators/{generatorID}/cmd`. */
+export const template = (notes: Notes) => Type.String({ format: 'template', ...notes });
+
+/** The name of a field of the record; `a.b` goes into nested objects. Checked against the record's type. */
+export const field = (notes: Notes) => Type.String({ format: 'field', minLength: 1, ...notes });
+
+/** The name of a stream that takes a side output, or `drop`. */
+export const streamName = (notes: Notes) => Type.String({ format: 'stream', ...notes });
+
+/** A password or token. Printed as `***` everywhere. */
+export const secret = (notes: Notes) => Type.Unsafe<Secret>({ type: 'string', format: 'secret', ...notes });
+
+/** A JSON Schema (draft-07): in YAML the path of a file beside the topology, or the schema itself. */
+export const jsonSchema = (notes: Notes) => Type.Unsafe<JsonSchema>({ format: 'json-schema', ...notes });
+
+/** The path of a file, relative to the topology's folder. The plan holds it absolute. */
+export const path = (notes: Notes) => Type.String({ format: 'path', minLength: 1, ...notes });
+
+/** A JSON Schema document. */
+export type JsonSchema = boolean | { readonly [keyword: string]: unknown };
+
+/** What is known of a record's value: a JSON Schema, or `undefined` for nothing at all. */
+export type RecordType = JsonSchema | undefined;
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What all definitions share
+
+/** One worked example: it stands on the reference page and runs as a test. */
+export interface Example {
+  readonly title: string;
+  /** Options as YAML users write them. */
+  readonly options: unknown;
+  /** Time, key and value of the records that go in. */
+  readonly input?: readonly ExampleRecord[];
+  /** What comes out of a step, after the input has ended. */
+  readonly output?: readonly ExampleRecord[];
+  /** Codes of the records that were rejected or late, in order. */
+  readonly rejected?: readonly RejectCode[];
+}
+export interface ExampleRecord {
+  readonly key?: Key;
+  readonly time?: number;
+  readonly value: unknown;
+  readonly partition?: number;
+  readonly window?: { readonly start: number; readonly end: number };
+}
+
+interface Common<S extends TSchema> {
+  /** camelCase, as in YAML and TypeScript; the folder is the same in kebab-case. */
+  readonly name: string;
+  /** One sentence in the third person, for the reference page and the editor. */
+  readonly summary: string;
+  /** More for the reference page: what happens at the edges (late, empty, error, restart). Markdown. */
+  readonly details?: string;
+  readonly options: S;
+  /** The option that a bare scalar or list stands for: `keyBy: generatorID`. */
+  readonly shorthand?: string;
+  readonly examples: readonly Example[];
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Steps
+
+/** What a step may do while it holds a record. One object per step, used again for each record: do not keep it. */
+export interface StepContext<S = unknown> {
+  /** Event time up to which the input is complete, in ms; -Infinity before the first record. */
+  readonly watermark: number;
+  emit(record: StreamRecord): void;
+  /** Sends the record to the step's `otherwise` stream, with the reason. */
+  reject(record: StreamRecord, code: RejectCode, message: string, reasons?: readonly unknown[]): void;
+  /** Sends a record whose window has closed to the step's `late` stream. */
+  late(record: StreamRecord, message: string): void;
+  /**
+   * Keyed steps: the state of this record's key; `undefined` when there is none. Plain data (JSON types, NaN, Infinity, Date,
+   * BigInt, StreamRecord), so that it can be checkpointed. Set it to `undefined` to forget the key.
+   */
+  state: S | undefined;
+  /** Keyed steps: calls `onTimer(at)` for this key once the watermark reaches `at`. Asking twice for one time is one timer. */
+  timer(at: number): void;
+}
+
+/** The behaviour of a step. It never keeps state of its own, reads no clock and sets no timer: the engine owns those. */
+export interface Step<S = unknown> {
+  onRecord(record: StreamRecord, step: StepContext<S>): void;
+  /** The watermark has reached `at`. `key` is the key that asked for it. */
+  onTimer?(at: number, key: Key, step: StepContext<S>): void;
+}
+
+/** What a definition may ask while its place in a topology is type-checked. */
+export interface TypeCheck {
+  /** Type of the records that come in. */
+  readonly input: RecordType;
+  /** Type-checks the expression (or template, or field name) at this path of the options; gives its result type. Reports its own problems. */
+  expression(path: readonly (string | number)[]): RecordType;
+  /** Reports a problem at this path of the options. */
+  problem(path: readonly (string | number)[], message: string, hint?: string): void;
+}
+
+export interface StepDefinition<S extends TSchema = TSchema, State = unknown> extends Common<S> {
+  readonly kind: 'step';
+  /** The step owns state per key: it needs a `keyBy` before it and an `id`. */
+  readonly keyed?: boolean;
+  /** The step works on event time: its sources need a `time`. */
+  readonly timed?: boolean;
+  /** Changes when old state can no longer be read. Starts at 1. */
+  readonly stateVersion?: number;
+  /** The option values that, when changed, make old state meaningless. */
+  readonly stateDependsOn?: readonly string[];
+  /** The step may call `late`: it then takes a `late` option, the name of a stream or `drop`. */
+  readonly late?: boolean;
+  /** Type of what comes out; checks the options against the type that comes in. Default: unchanged. */
+  type?(options: Static<S>, check: TypeCheck): RecordType;
+  /** Makes the step for checked options: compile expressions and validators here, once. `id` is the step's id. */
+  create(options: Static<S>, id: string): Step<State>;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Sources
+
+/** Where a source partition stands: JSON, known to its source alone. It is what a checkpoint holds. */
+export type Position = string | number | { readonly [field: string]: unknown };
+
+/** One raw record under the reader's finger. One object, filled again and again by `Batch.read`: do not keep it. */
+export class RawRecord {
+  /** The payload is `data[start, end)`. */
+  data: Buffer = Buffer.alloc(0);
+  start = 0;
+  end = 0;
+  /** Set together with `decoded`: the value itself, from sources that have no bytes. */
+  value: unknown = undefined;
+  decoded = false;
+  key: Key | undefined = undefined;
+  /** The source system's own timestamp in ms (Kafka), else NaN. */
+  timestamp = Number.NaN;
+  /** When the record reached us, in ms; stored with it where the source keeps it (journal). */
+  arrival = 0;
+  offset = 0;
+  meta: Meta | undefined = undefined;
+  /** Fields to set on the decoded object, such as captured topic levels. */
+  captures: Readonly<Record<string, string>> | undefined = undefined;
+  /** Set by a source that already knows that this record is bad: it goes to the dead letter with this reason. */
+  refused: { code: RejectCode; message: string } | undefined = undefined;
+}
+
+/** Some records of one source partition, in order, pulled in one go. */
+export interface Batch {
+  readonly length: number;
+  /** The partition's position after this batch. */
+  readonly next: Position;
+  /** The payload bytes of all records are known to be UTF-8 and to hold neither `__proto__` nor a `\u` escape: decoding may skip those checks. */
+  readonly clean?: boolean;
+  /** Fills `into` with record `index`. */
+  read(index: number, into: RawRecord): void;
+}
+
+export interface PullLimits {
+  readonly records: number;
+  readonly bytes: number;
+}
+
+/** One partition of an open source. The engine pulls; nothing is pushed. */
+export interface SourcePartition {
+  /** Stable across restarts: `0`, or `topic/3`. */
+  readonly id: string;
+  /**
+   * Resolves with the next records as soon as there is at least one; with `null` when a bounded input has ended.
+   * Only one pull is open at a time. Rejects with a RunError when the run cannot go on.
+   */
+  pull(limits: PullLimits): Promise<Batch | null>;
+  /** Nothing was left to read when last asked: with it an open pull makes the partition a candidate for idleness. */
+  readonly caughtUp: boolean;
+}
+
+/** What the engine gives to a source as it opens. */
+export interface SourceContext {
+  readonly ports: Ports;
+  readonly log: Log;
+  /** Name of the topology: the default of group and client ids. */
+  readonly topology: string;
+  readonly stream: string;
+  /** The step's id. */
+  readonly id: string;
+  /** Aborted when the run ends; open pulls then resolve with `null`. */
+  readonly signal: AbortSignal;
+  /** The checkpointed position of a partition; `undefined` when there is none. */
+  position(partition: string): Position | undefined;
+  /** Whether the run resumes from a checkpoint at all. */
+  readonly resumed: boolean;
+  /** A partition is ours from now on. */
+  assign(partition: SourcePartition): void;
+  /** A partition is no longer ours. Resolves when its work is finished and checkpointed. */
+  revoke(partition: string): Promise<void>;
+  /** All partitions of this source have been assigned that will ever be (a bounded or single source): without it the run never ends by itself. */
+  complete(): void;
+  /** Ends the run with an error, from outside a pull. */
+  fail(error: Error): void;
+  /** The durable log that makes a source replayable which is not. Its name is unique in the topology. */
+  journal(name: string): Promise<Journal>;
+}
+
+export interface OpenSource {
+  /** These positions are in a durable checkpoint: what lies before may be forgotten or committed. */
+  committed?(positions: ReadonlyMap<string, Position>): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface SourceDefinition<S extends TSchema = TSchema> extends Common<S> {
+  readonly kind: 'source';
+  /** The values of `time` that need no field: `arrival`, `kafka`. */
+  readonly times: readonly string[];
+  /** Several partitions, each with a task of its own. `key` says what their records are partitioned by. */
+  readonly partitioned?: boolean;
+  /** The field that the partitions of this source are known to be a function of, or `key` for the source's own key. */
+  partitionedBy?(options: Static<S>): string | undefined;
+  /** What is known of the decoded value before any `validate`. */
+  type?(options: Static<S>): RecordType;
+  /** More checks on the options than their schema can say. */
+  check?(options: Static<S>, check: TypeCheck): void;
+  /** Connects. Rejects with a RunError that names the address and says what to do. */
+  open(options: Static<S>, context: SourceContext): Promise<OpenSource>;
+}
+
+/** An append-only log on disk. Offsets count records from 0 and never repeat. */
+export interface Journal {
+  /** Resolves with the record's offset once it is durable. Appends are durable in the order of the calls. */
+  append(record: JournalRecord): Promise<number>;
+  /** Bytes that were appended and are not yet durable, for back-pressure. */
+  readonly pendingBytes: number;
+  /** Offset of the first record still held, and the one after the last durable record. */
+  readonly begin: number;
+  readonly end: number;
+  /** Resolves with durable records from `offset` on (at least one; waits for it), or `null` once the signal is aborted. */
+  read(offset: number, limits: PullLimits, signal: AbortSignal): Promise<JournalBatch | null>;
+  /** Records before `offset` may be removed. */
+  trim(offset: number): Promise<void>;
+  close(): Promise<void>;
+}
+export interface JournalRecord {
+  readonly topic: string;
+  readonly payload: Uint8Array;
+  /** When it reached us, in ms since the epoch. */
+  readonly arrival: number;
+  /** Small facts to keep beside it, such as `retained`. */
+  readonly flags?: number;
+}
+export interface JournalBatch {
+  readonly length: number;
+  /** Offset after the last record of this batch. */
+  readonly next: number;
+  /** Fills data, start, end, arrival and offset of `into`; gives topic and flags. */
+  read(index: number, into: RawRecord): { topic: string; flags: number };
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Sinks
+
+/** A record that the target will never take, and why. */
+export interface Refused {
+  /** Index in the batch that was written. */
+  readonly index: number;
+  readonly message: string;
+}
+
+/** What the engine gives to a sink as it opens. */
+export interface SinkContext {
+  readonly ports: Ports;
+  readonly log: Log;
+  readonly topology: string;
+  readonly stream: string;
+  readonly id: string;
+  /** Aborted when the run is forced to end: stop retrying and reject. */
+  readonly signal: AbortSignal;
+  /** The same text for the same result after any restart or replay: `step/key/window start`, or `source/partition/offset`. */
+  recordId(record: StreamRecord): string;
+}
+
+export interface OpenSink {
+  /** At most this many records in one write; 5,000 unless said. */
+  readonly maxRecords?: number;
+  /**
+   * Resolves when each record is durable at the target or stands in the list of refused ones. Retries passing trouble by
+   * itself, for ever, with back-off. Rejects only with what must end the run (wrong credentials, no such bucket).
+   * The engine calls it with one batch at a time and in order. Several source partitions share one open sink.
+   */
+  write(records: readonly StreamRecord[]): Promise<readonly Refused[] | undefined>;
+  close(): Promise<void>;
+}
+
+export interface Delivery {
+  readonly level: 'exactly once' | 'effectively once' | 'at least once';
+  /** Why, and what to change for a better level. */
+  readonly reason: string;
+}
+
+export interface SinkDefinition<S extends TSchema = TSchema> extends Common<S> {
+  readonly kind: 'sink';
+  delivery(options: Static<S>): Delivery;
+  /** Checks the options against the type that comes in. */
+  type?(options: Static<S>, check: TypeCheck): void;
+  /** Connects. Rejects with a RunError that names the address and says what to do. */
+  open(options: Static<S>, context: SinkContext): Promise<OpenSink>;
+}
+
+export type Definition = StepDefinition | SourceDefinition | SinkDefinition;
+
+/** Structured log lines; the command line writes them to standard error. Never given a payload or a secret. */
+export interface Log {
+  debug(message: string, fields?: Record<string, unknown>): void;
+  info(message: string, fields?: Record<string, unknown>): void;
+  warn(message: string, fields?: Record<string, unknown>): void;
+  error(message: string, fields?: Record<string, unknown>): void;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Definitions
+
+/** Options that every source has. */
+export const sourceOptions = {
+  time: Type.Optional(
+    Type.Unsafe<TimeOption>({
+      description:
+        'Where event time comes from. `arrival`: when the record reached us. `kafka`: the record\'s own timestamp (kafka only). `{ field, unit }`: a field of the payload. A source without `time` cannot feed a window.',
+      anyOf: [
+        { type: 'string', enum: ['arrival', 'kafka'] },
+        Type.Object(
+          {
+            from: Type.Optional(Type.Enum(['arrival', 'kafka'], { description: 'Instead of `field`.' })),
+            field: Type.Optional(field({ description: 'Field of the payload that holds the time.' })),
+            unit: Type.Optional(
+              Type.Enum(['s', 'ms', 'us', 'ns', 'rfc3339'], { description: 'Unit of that field. Never guessed.' }),
+            ),
+            outOfOrder: Type.Optional(
+              duration({ description: 'How far records may be out of order: the watermark stays this far behind the newest.', default: '0s' }),
+            ),
+            idle: Type.Optional(
+              duration({ description: 'A partition that is read to its end and silent for so long no longer holds the watermark back. Default: never.' }),
+            ),
+            maxFuture: Type.Optional(
+              duration({ description: 'A time further ahead of arrival than this is an error of that record.', default: '1m' }),
+            ),
+          },
+          { additionalProperties: false },
+        ),
+      ],
+    }),
+  ),
+  format: Type.Optional(
+    Type.Enum(['json', 'text', 'bytes'], { description: 'How payloads are decoded.', default: 'json' }),
+  ),
+  maxPayload: Type.Optional(size({ description: 'A larger payload is rejected.', default: '1MiB' })),
+};
+export type TimeOption =
+  | 'arrival'
+  | 'kafka'
+  | {
+      from?: 'arrival' | 'kafka';
+      field?: string;
+      unit?: 's' | 'ms' | 'us' | 'ns' | 'rfc3339';
+      outOfOrder?: string;
+      idle?: string;
+      maxFuture?: string;
+    };
+
+/** What may stand beside a step's own key. */
+export type Siblings = {
+  /** Stable name of the step: its state is kept under it. */
+  id?: string;
+  description?: string;
+  /** The step applies only to records for which this is true; the others pass unchanged. */
+  when?: Expression;
+  /** Stream that takes what this step rejects, or `drop`. */
+  otherwise?: string;
+};
+
+/** Defines a step: `defineStep({ name: 'set', … })`. See `operators/set` for a small one. */
+export function defineStep<const S extends TSchema, State = unknown>(
+  definition: Omit<StepDefinition<S, State>, 'kind'>,
+): StepDefinition<S, State> {
+  return { kind: 'step', ...definition };
+}
+
+/** Defines a source; the options that all sources have are added to its own. */
+export function defineSource<const S extends TObject>(definition: Omit<SourceDefinition<S>, 'kind'>): SourceDefinition<S> {
+  const options = Type.Object({ ...definition.options.properties, ...sourceOptions }, { additionalProperties: false });
+  return { kind: 'source', ...definition, options: options as unknown as S };
+}
+
+/** Defines a sink. */
+export function defineSink<const S extends TSchema>(definition: Omit<SinkDefinition<S>, 'kind'>): SinkDefinition<S> {
+  return { kind: 'sink', ...definition };
+}

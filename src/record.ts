@@ -1,0 +1,75 @@
+/** What a key may be. Keys compare by type and value: `1` and `"1"` are two keys. */
+export type Key = string | number | boolean;
+
+/** Decoded payload of a record: what `JSON.parse` gives. Steps never change it in place; they make a new one. */
+export type Data = unknown;
+
+/** Where a record came from beyond its payload. One object per topic or message, shared, never changed. */
+export interface Meta {
+  /** MQTT or Kafka topic, or the path of a file. */
+  readonly topic?: string;
+  /** Header values as text. A header that stands several times keeps all of them. */
+  readonly headers?: Readonly<Record<string, string | readonly string[]>>;
+  /** MQTT: the broker held this message for new subscribers. */
+  readonly retained?: boolean;
+}
+
+/** The window a record is the result of: `[start, end)` in ms since the epoch. */
+export interface Window {
+  /** Id of the step that closed the window. */
+  readonly step: string;
+  readonly start: number;
+  readonly end: number;
+}
+
+/**
+ * One event on its way through a topology. Immutable: `with…` return a new record.
+ * The constructor sets every field in one order, so that all records share one hidden class.
+ */
+export class StreamRecord<T = Data> {
+  readonly value: T;
+  readonly key: Key | undefined;
+  /** Event time in ms since the epoch; `NaN` when the source declares no `time`. */
+  readonly time: number;
+  /** Position of the input record inside its source partition, for messages and ids. */
+  readonly offset: number;
+  readonly meta: Meta | undefined;
+  readonly window: Window | undefined;
+  /** Partition chosen by a `partition` step, else `undefined`. */
+  readonly partition: number | undefined;
+
+  constructor(
+    value: T,
+    key: Key | undefined = undefined,
+    time = Number.NaN,
+    offset = 0,
+    meta: Meta | undefined = undefined,
+    window: Window | undefined = undefined,
+    partition: number | undefined = undefined,
+  ) {
+    this.value = value;
+    this.key = key;
+    this.time = time;
+    this.offset = offset;
+    this.meta = meta;
+    this.window = window;
+    this.partition = partition;
+  }
+
+  withValue<U>(value: U): StreamRecord<U> {
+    return new StreamRecord(value, this.key, this.time, this.offset, this.meta, this.window, this.partition);
+  }
+
+  withKey(key: Key): StreamRecord<T> {
+    return new StreamRecord(this.value, key, this.time, this.offset, this.meta, this.window, undefined);
+  }
+
+  withPartition(partition: number): StreamRecord<T> {
+    return new StreamRecord(this.value, this.key, this.time, this.offset, this.meta, this.window, partition);
+  }
+
+  /** The result of a window: event time is `end - 1` ms, so that a second window of the same size catches it. */
+  withWindow(window: Window): StreamRecord<T> {
+    return new StreamRecord(this.value, this.key, window.end - 1, this.offset, this.meta, window, this.partition);
+  }
+}

@@ -1,0 +1,40 @@
+import type { Expression, RecordType } from '../operator.ts';
+
+/**
+ * A checked topology: what YAML and TypeScript both compile to, and all that the engine, the command line and the docs read.
+ * JSON but for two things that print themselves: functions given from TypeScript, and secrets.
+ */
+export interface Plan {
+  readonly version: 1;
+  readonly name: string;
+  readonly description?: string;
+  /** Stream that takes whatever has no `otherwise` or `late` of its own; without it, a file in the state folder does. */
+  readonly otherwise?: string;
+  /** In the order of the file. */
+  readonly streams: readonly PlanStream[];
+}
+
+export interface PlanStream {
+  readonly name: string;
+  /** The streams this one continues; empty when it begins with a source or takes side outputs only. */
+  readonly from: readonly string[];
+  readonly steps: readonly PlanStep[];
+}
+
+export interface PlanStep {
+  readonly kind: 'source' | 'step' | 'sink';
+  /** Unique in the topology: as given, else `stream.operator`, with `-2`, `-3` … when there are several. */
+  readonly id: string;
+  /** Name of the definition in the catalogue, camelCase. */
+  readonly operator: string;
+  /** Checked against the definition's schema. Defaults are not filled in: definitions do that. Paths are absolute, schemas inlined. */
+  readonly options: unknown;
+  readonly description?: string;
+  readonly when?: Expression;
+  /** Stream for rejected records, or `drop`. */
+  readonly otherwise?: string;
+  /** Stream for late records, or `drop`. */
+  readonly late?: string;
+  /** What is known of the records after this step. */
+  readonly type?: RecordType;
+}

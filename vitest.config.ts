@@ -1,0 +1,18 @@
+import { defineConfig } from 'vitest/config';
+
+const here = (path: string) => new URL(path, import.meta.url).pathname;
+
+export default defineConfig({
+  resolve: {
+    alias: [
+      { find: /^penstock$/, replacement: here('./src/index.ts') },
+      { find: /^penstock\/operators$/, replacement: here('./operators/index.ts') },
+      { find: /^penstock\/testing$/, replacement: here('./src/testing.ts') },
+    ],
+  },
+  test: {
+    include: ['test/**/*.test.ts', 'examples/**/*.test.ts'],
+    testTimeout: 30_000,
+    maxWorkers: 2,
+  },
+});
