@@ -37,6 +37,8 @@ export class StreamRecord<T = Data> {
   readonly window: Window | undefined;
   /** Partition chosen by a `partition` step, else `undefined`. */
   readonly partition: number | undefined;
+  /** Source step and partition that the input record came from, such as `readings.mqtt/0`. */
+  readonly origin: string;
 
   constructor(
     value: T,
@@ -46,6 +48,7 @@ export class StreamRecord<T = Data> {
     meta: Meta | undefined = undefined,
     window: Window | undefined = undefined,
     partition: number | undefined = undefined,
+    origin = '',
   ) {
     this.value = value;
     this.key = key;
@@ -54,22 +57,23 @@ export class StreamRecord<T = Data> {
     this.meta = meta;
     this.window = window;
     this.partition = partition;
+    this.origin = origin;
   }
 
   withValue<U>(value: U): StreamRecord<U> {
-    return new StreamRecord(value, this.key, this.time, this.offset, this.meta, this.window, this.partition);
+    return new StreamRecord(value, this.key, this.time, this.offset, this.meta, this.window, this.partition, this.origin);
   }
 
   withKey(key: Key): StreamRecord<T> {
-    return new StreamRecord(this.value, key, this.time, this.offset, this.meta, this.window, undefined);
+    return new StreamRecord(this.value, key, this.time, this.offset, this.meta, this.window, undefined, this.origin);
   }
 
   withPartition(partition: number): StreamRecord<T> {
-    return new StreamRecord(this.value, this.key, this.time, this.offset, this.meta, this.window, partition);
+    return new StreamRecord(this.value, this.key, this.time, this.offset, this.meta, this.window, partition, this.origin);
   }
 
   /** The result of a window: event time is `end - 1` ms, so that a second window of the same size catches it. */
   withWindow(window: Window): StreamRecord<T> {
-    return new StreamRecord(this.value, this.key, window.end - 1, this.offset, this.meta, window, this.partition);
+    return new StreamRecord(this.value, this.key, window.end - 1, this.offset, this.meta, window, this.partition, this.origin);
   }
 }

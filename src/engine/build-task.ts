@@ -1,0 +1,87 @@
+import type { Subject } from 'rxjs';
+import { compileExpression, type StepDefinition } from '../operator.ts';
+import type { StreamRecord } from '../record.ts';
+import type { PlanStep, PlanStream } from '../topology/plan.ts';
+import { deadLetter } from './dead-letter.ts';
+import { type Catalogue, definitionOf, type Graph } from './graph.ts';
+import { KeyedState } from './keyed-state.ts';
+import { KeyedNode, Node, type Target } from './node.ts';
+import { Outlet, type SinkRunner, StreamEnd } from './sink-runner.ts';
+import { deadLetterFailed, type Edge, type Task } from './task.ts';
+
+export interface BuildContext {
+  readonly graph: Graph;
+  readonly catalogue: Catalogue;
+  readonly topologyHash: string;
+  readonly runners: ReadonlyMap<string, SinkRunner>;
+  watched(stream: string): Subject<readonly StreamRecord[]>;
+}
+
+/** Names of a task's values in a state store begin with this. */
+export function statePrefix(task: string, step: string): string {
+  return `state\u0000${step}\u0000${task}\u0000`;
+}
+
+/** Puts nodes, edges and routes into a task: a copy of every step that records from `starts` can reach. */
+export function buildTask(task: Task, starts: readonly string[], context: BuildContext): void {
+  const streams = inOrder(starts, context.graph);
+  const nodes: Node[] = [];
+  const edges: Edge[] = [];
+  const heads = new Map<string, Target>();
+  const owners = new Map<string, { step: PlanStep; stream: PlanStream }>();
+  // From the last stream to the first, and within a stream from its end: what follows a step exists before it.
+  for (const stream of [...streams].reverse()) {
+    const end = new StreamEnd(context.watched(stream.name));
+    for (const next of context.graph.continuing(stream.name)) end.targets.push(heads.get(next.name)!);
+    edges.unshift(end);
+    let next: Target = end;
+    for (const step of [...stream.steps].reverse()) {
+      owners.set(step.id, { step, stream });
+      if (step.kind === 'sink') {
+        const outlet = new Outlet(context.runners.get(step.id)!);
+        outlet.next = next;
+        edges.unshift(outlet);
+        next = outlet;
+      } else if (step.kind === 'step') {
+        const node = createNode(step, task, context);
+        node.next = next;
+        nodes.unshift(node);
+        next = node;
+      } else heads.set(step.id, next);
+    }
+    heads.set(stream.name, next);
+  }
+  task.nodes = nodes;
+  task.keyed = nodes.filter((node): node is KeyedNode => node instanceof KeyedNode);
+  task.edges = edges;
+  task.heads = heads;
+  routeRejects(task, owners, context);
+}
+
+function createNode(step: PlanStep, task: Task, { catalogue }: BuildContext): Node {
+  const definition: StepDefinition = definitionOf(catalogue, 'step', step.operator);
+  const behaviour = definition.create(step.options, step.id);
+  const when = step.when === undefined ? undefined : compileExpression(step.when);
+  if (!definition.keyed) return new Node(step.id, behaviour, task, when);
+  return new KeyedNode(step.id, behaviour, task, new KeyedState(statePrefix(task.id, step.id)), when);
+}
+
+function routeRejects(task: Task, owners: Map<string, { step: PlanStep; stream: PlanStream }>, context: BuildContext): void {
+  const { plan } = context.graph;
+  task.onReject = (id, source, rejection, payload) => {
+    const { step, stream } = owners.get(id)!;
+    const late = rejection.code === 'late' || rejection.code === 'was-idle';
+    const route = (late ? (step.late ?? step.otherwise) : step.otherwise) ?? plan.otherwise;
+    if (route === 'drop') return;
+    if (route === undefined || (context.graph.isLastResort(stream) && route === plan.otherwise)) throw deadLetterFailed(id, rejection);
+    const at = { topology: plan.name, topologyHash: context.topologyHash, step: id, source };
+    task.heads.get(route)!.push(deadLetter(rejection, at, payload));
+  };
+}
+
+// What feeds a stream reaches all that the stream reaches, and itself: more reach means earlier.
+function inOrder(starts: readonly string[], graph: Graph): PlanStream[] {
+  const streams = new Set(starts.flatMap((start) => graph.reachable(start)));
+  const reach = new Map([...streams].map((stream) => [stream, graph.reachable(stream.name).length]));
+  return [...streams].sort((a, b) => reach.get(b)! - reach.get(a)!);
+}

@@ -1,0 +1,110 @@
+import { createHash } from 'node:crypto';
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { open, type RootDatabase } from 'lmdb';
+import { RunError } from '../errors.ts';
+import type { Changes } from './keyed-state.ts';
+import type { StateStore } from './store.ts';
+
+// LMDB takes keys up to 1,978 bytes. A longer name is kept under its digest; the value holds the key itself.
+const longestName = 600;
+
+/**
+ * A store in one LMDB environment: a commit is one transaction, flushed to disk before it resolves.
+ * A second process on the same folder is refused. Raises a RunError when the folder cannot be used.
+ */
+export function openDiskStore(directory: string): StateStore {
+  mkdirSync(directory, { recursive: true });
+  const release = lock(directory);
+  let db: RootDatabase<Buffer, string>;
+  try {
+    db = open<Buffer, string>({ path: join(directory, 'state.mdb'), encoding: 'binary', cache: false });
+  } catch (error) {
+    release();
+    throw new RunError(`The state in ${directory} cannot be opened: ${(error as Error).message}`, { cause: error });
+  }
+  return {
+    get: (name) => db.get(short(name)),
+    *entries(prefix) {
+      for (const { key, value } of db.getRange({ start: prefix, end: `${prefix}\uffff` })) yield [key, value];
+    },
+    async commit({ puts, removes }: Changes) {
+      try {
+        await db.transaction(() => {
+          for (const name of removes) db.remove(short(name));
+          for (const [name, bytes] of puts) db.put(short(name), bytes);
+        });
+        await db.flushed;
+      } catch (error) {
+        throw new RunError(
+          `The checkpoint could not be written to ${directory}: ${(error as Error).message}. Free space on the disk and start again: the last checkpoint is whole.`,
+          { cause: error },
+        );
+      }
+    },
+    async close() {
+      await db.close();
+      release();
+    },
+  };
+}
+
+function short(name: string): string {
+  if (Buffer.byteLength(name) <= longestName) return name;
+  const at = name.lastIndexOf('\u0000') + 1;
+  return `${name.slice(0, at)}#${createHash('sha256').update(name).digest('hex')}`;
+}
+
+/** Takes the folder for this process; a lock left by a process that is gone is taken over. */
+function lock(directory: string): () => void {
+  const path = join(directory, 'lock');
+  const mine = `${process.pid} ${startTime(process.pid)}`;
+  for (let attempt = 0; ; attempt++) {
+    try {
+      const file = openSync(path, 'wx');
+      writeFileSync(file, mine);
+      fsyncSync(file);
+      closeSync(file);
+      return () => rmSync(path, { force: true });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt > 3) {
+        throw new RunError(`The state folder ${directory} cannot be locked: ${(error as Error).message}`, { cause: error });
+      }
+      const [pid, started] = readLock(path);
+      if (pid !== undefined && alive(pid, started)) {
+        throw new RunError(
+          `The state folder ${directory} is in use by process ${pid}. Stop that run, or give this one another folder with --state.`,
+        );
+      }
+      rmSync(path, { force: true });
+    }
+  }
+}
+
+function readLock(path: string): [pid: number | undefined, started: string] {
+  try {
+    const [pid, started = ''] = readFileSync(path, 'utf8').split(' ');
+    return [Number(pid) || undefined, started];
+  } catch {
+    return [undefined, ''];
+  }
+}
+
+function alive(pid: number, started: string): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
+  }
+  return startTime(pid) === started;
+}
+
+// A pid is used again after a reboot; together with the start time it names one process. Only Linux tells it as a file.
+function startTime(pid: number): string {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,88 @@
+import type { Definition, StepDefinition } from '../operator.ts';
+import type { Plan, PlanStep, PlanStream } from '../topology/plan.ts';
+
+/** All definitions that a plan may name. */
+export type Catalogue = readonly Definition[];
+
+export function definitionOf<K extends Definition['kind']>(
+  catalogue: Catalogue,
+  kind: K,
+  name: string,
+): Extract<Definition, { kind: K }> {
+  const found = catalogue.find((definition) => definition.kind === kind && definition.name === name);
+  if (!found) throw new TypeError(`The plan names ${kind} \`${name}\`, which is not in the catalogue.`);
+  return found as Extract<Definition, { kind: K }>;
+}
+
+/** A source of a plan, and the sources whose records meet its own in one keyed step: they share one task. */
+export interface PlannedSource {
+  readonly stream: PlanStream;
+  readonly step: PlanStep;
+  /** Ids of all sources of the shared task, itself included; `undefined` when each partition has a task of its own. */
+  readonly shared: readonly string[] | undefined;
+}
+
+/** The streams of a plan and how records can get from one to another. */
+export class Graph {
+  readonly plan: Plan;
+  readonly #streams: ReadonlyMap<string, PlanStream>;
+  readonly #catalogue: Catalogue;
+  #lastResort: ReadonlySet<string> = new Set();
+
+  constructor(plan: Plan, catalogue: Catalogue) {
+    this.plan = plan;
+    this.#catalogue = catalogue;
+    this.#streams = new Map(plan.streams.map((stream) => [stream.name, stream]));
+    if (plan.otherwise !== undefined) this.#lastResort = new Set(this.reachable(plan.otherwise).map(({ name }) => name));
+  }
+
+  /** The stream is, or continues, the one that takes what has no route of its own: it cannot send its own rejects there. */
+  isLastResort(stream: PlanStream): boolean {
+    return this.#lastResort.has(stream.name);
+  }
+
+  /** Streams that records of `start` can reach, `start` included, each before those it feeds. */
+  reachable(start: string): PlanStream[] {
+    const order: PlanStream[] = [];
+    const seen = new Set<string>();
+    const visit = (name: string): void => {
+      if (seen.has(name)) return;
+      seen.add(name);
+      for (const next of this.#next(this.#streams.get(name)!)) visit(next);
+      order.unshift(this.#streams.get(name)!);
+    };
+    visit(start);
+    return order;
+  }
+
+  /** The sources, each with those that it has to share a task with. */
+  sources(): PlannedSource[] {
+    const found = this.plan.streams.flatMap((stream) =>
+      stream.steps.filter((step) => step.kind === 'source').map((step) => ({ stream, step, keyed: this.#keyedFrom(stream.name) })),
+    );
+    return found.map((source) => {
+      const shared = found.filter((other) => other.keyed.some((id) => source.keyed.includes(id))).map(({ step }) => step.id);
+      return { stream: source.stream, step: source.step, shared: shared.length > 1 ? shared : undefined };
+    });
+  }
+
+  isKeyed(step: PlanStep): boolean {
+    if (step.kind !== 'step') return false;
+    return (definitionOf(this.#catalogue, 'step', step.operator) as StepDefinition).keyed === true;
+  }
+
+  continuing(stream: string): PlanStream[] {
+    return this.plan.streams.filter(({ from }) => from.includes(stream));
+  }
+
+  #keyedFrom(stream: string): string[] {
+    return this.reachable(stream).flatMap(({ steps }) => steps.filter((step) => this.isKeyed(step)).map(({ id }) => id));
+  }
+
+  #next(stream: PlanStream): string[] {
+    const sides = stream.steps.flatMap(({ otherwise, late }) => [otherwise, late]);
+    const targets = [...this.continuing(stream.name).map(({ name }) => name), ...sides];
+    if (!this.#lastResort.has(stream.name)) targets.push(this.plan.otherwise);
+    return targets.filter((name): name is string => name !== undefined && this.#streams.has(name));
+  }
+}

@@ -1,0 +1,161 @@
+import { RejectError, type RejectCode, RunError } from '../errors.ts';
+import type { Evaluate, Step, StepContext } from '../operator.ts';
+import type { StreamRecord } from '../record.ts';
+import { type Entry, KeyedState } from './keyed-state.ts';
+
+/** Where a record can go: the next step, a sink's outlet, or the end of a stream. */
+export interface Target {
+  push(record: StreamRecord): void;
+}
+
+/** A record that left the main path, and why. */
+export interface Rejection {
+  readonly record: StreamRecord;
+  readonly code: RejectCode;
+  readonly message: string;
+  readonly reasons: readonly unknown[] | undefined;
+}
+
+/** What a node asks of the task around it. */
+export interface Surroundings {
+  readonly watermark: number;
+  onRejected(node: Node, rejection: Rejection): void;
+  /** Why a late record is late: its partition was idle, or it is simply old. */
+  lateCode(record: StreamRecord): 'late' | 'was-idle';
+}
+
+/** One step of one task: the step's behaviour, what follows it, and its counters. It is the `StepContext` of that step. */
+export class Node implements Target, StepContext {
+  readonly id: string;
+  /** Records that came in, went out, were rejected, were late. */
+  readonly counts = { in: 0, out: 0, rejected: 0, late: 0 };
+  next: Target = nowhere;
+  protected readonly step: Step;
+  protected readonly task: Surroundings;
+  readonly #when: Evaluate | undefined;
+
+  constructor(id: string, step: Step, task: Surroundings, when?: Evaluate) {
+    this.id = id;
+    this.step = step;
+    this.task = task;
+    this.#when = when;
+  }
+
+  get watermark(): number {
+    return this.task.watermark;
+  }
+
+  push(record: StreamRecord): void {
+    this.counts.in++;
+    try {
+      if (this.#when !== undefined && !this.applies(record)) this.emit(record);
+      else this.process(record);
+    } catch (error) {
+      this.caught(record, error);
+    }
+  }
+
+  emit(record: StreamRecord): void {
+    this.counts.out++;
+    this.next.push(record);
+  }
+
+  reject(record: StreamRecord, code: RejectCode, message: string, reasons?: readonly unknown[]): void {
+    this.counts.rejected++;
+    this.task.onRejected(this, { record, code, message, reasons });
+  }
+
+  late(record: StreamRecord, message: string): void {
+    this.counts.late++;
+    this.task.onRejected(this, { record, code: this.task.lateCode(record), message, reasons: undefined });
+  }
+
+  get state(): unknown {
+    return undefined;
+  }
+  set state(_state: unknown) {
+    throw new RunError(`Step \`${this.id}\` keeps state but is not declared \`keyed\`.`);
+  }
+
+  timer(_at: number): void {
+    throw new RunError(`Step \`${this.id}\` sets a timer but is not declared \`keyed\`.`);
+  }
+
+  protected process(record: StreamRecord): void {
+    this.step.onRecord(record, this);
+  }
+
+  // A step's own throw concerns its record; whatever ends the run has passed through as a RunError.
+  protected caught(record: StreamRecord, error: unknown): void {
+    if (error instanceof RunError) throw error;
+    if (error instanceof RejectError) this.reject(record, error.code, error.message);
+    else this.reject(record, 'step-failed', `The step failed: ${(error as Error)?.message ?? String(error)}`);
+  }
+
+  private applies(record: StreamRecord): boolean {
+    const answer = this.#when!(record);
+    if (typeof answer === 'boolean') return answer;
+    throw new RejectError('expression-failed', `\`when\` gave a ${typeof answer}; expected true or false.`);
+  }
+}
+
+const nowhere: Target = { push: () => undefined };
+
+/** A step that owns state per key, and timers. Its watermark moves only after its timers have fired. */
+export class KeyedNode extends Node {
+  readonly keyed: KeyedState<unknown>;
+  #watermark: number;
+  #entry: Entry<unknown> | undefined;
+
+  constructor(id: string, step: Step, task: Surroundings, keyed: KeyedState<unknown>, when?: Evaluate) {
+    super(id, step, task, when);
+    this.keyed = keyed;
+    this.#watermark = task.watermark;
+  }
+
+  override get watermark(): number {
+    return this.#watermark;
+  }
+
+  override get state(): unknown {
+    return this.#entry!.state;
+  }
+  override set state(state: unknown) {
+    this.#entry!.state = state;
+  }
+
+  override timer(at: number): void {
+    this.keyed.addTimer(this.#entry!, at);
+  }
+
+  /** Fires what is due at `watermark`, in order of time, then moves this step's own watermark there. */
+  advance(watermark: number): void {
+    while (this.keyed.timers.next <= watermark) {
+      const { at, entries } = this.keyed.takeTimers();
+      for (const entry of entries) this.fire(at, entry);
+    }
+    this.#watermark = watermark;
+  }
+
+  protected override process(record: StreamRecord): void {
+    if (record.key === undefined) {
+      this.reject(record, 'key-missing', 'The record has no key. Put a `keyBy` before this step.');
+      return;
+    }
+    const entry = this.keyed.touch(record.key);
+    this.#entry = entry;
+    this.step.onRecord(record, this);
+    if (entry.state === undefined) this.keyed.release(entry);
+  }
+
+  private fire(at: number, entry: Entry<unknown>): void {
+    this.#entry = entry;
+    try {
+      this.step.onTimer?.(at, entry.key, this);
+    } catch (error) {
+      if (error instanceof RunError) throw error;
+      throw new RunError(`The timer of step \`${this.id}\` failed: ${(error as Error).message}`, { where: this.id, cause: error });
+    }
+    if (entry.state === undefined) this.keyed.release(entry);
+  }
+}

@@ -1,0 +1,140 @@
+import { Subject } from 'rxjs';
+import type { OpenSink } from '../operator.ts';
+import type { StreamRecord } from '../record.ts';
+import type { Target } from './node.ts';
+import type { Edge, Task } from './task.ts';
+
+/** One open sink: takes what the tasks hand over, writes one batch at a time and in order, and bounds what waits. */
+export class SinkRunner {
+  readonly id: string;
+  readonly counts = { written: 0, refused: 0 };
+  readonly #sink: OpenSink;
+  readonly #maxRecords: number;
+  readonly #fail: (error: unknown) => void;
+  #queue: { task: Task; records: StreamRecord[] }[] = [];
+  #waiting = 0;
+  #writing = false;
+  #room: (() => void)[] = [];
+  #failed = false;
+
+  constructor(id: string, sink: OpenSink, fail: (error: unknown) => void) {
+    this.id = id;
+    this.#sink = sink;
+    this.#maxRecords = sink.maxRecords ?? 5_000;
+    this.#fail = fail;
+  }
+
+  /** Records handed over and not yet confirmed. */
+  get pending(): number {
+    return this.#waiting;
+  }
+
+  /** So much waits that a source has to pause. */
+  get full(): boolean {
+    return this.#waiting >= 2 * this.#maxRecords;
+  }
+
+  enqueue(task: Task, records: StreamRecord[]): void {
+    this.#queue.push({ task, records });
+    this.#waiting += records.length;
+    if (!this.#writing) void this.#write();
+  }
+
+  /** Resolves at the next confirmed write, or when the sink has failed. */
+  progress(): Promise<void> {
+    return this.#waiting === 0 || this.#failed ? Promise.resolve() : new Promise((resolve) => this.#room.push(resolve));
+  }
+
+  close(): Promise<void> {
+    return this.#sink.close();
+  }
+
+  async #write(): Promise<void> {
+    this.#writing = true;
+    try {
+      while (this.#queue.length > 0 && !this.#failed) {
+        const { records, owners } = this.#take();
+        const refused = (await this.#sink.write(records)) ?? [];
+        this.counts.written += records.length - refused.length;
+        this.counts.refused += refused.length;
+        // Before the count falls: whoever waits for an empty sink must also wait for the dead letters of this batch.
+        for (const { index, message } of refused) owners[index]!.refuse(this.id, records[index]!, message);
+        this.#waiting -= records.length;
+        this.#wake();
+      }
+    } catch (error) {
+      this.#failed = true;
+      this.#fail(error);
+      this.#wake();
+    } finally {
+      this.#writing = false;
+    }
+  }
+
+  #take(): { records: StreamRecord[]; owners: Task[] } {
+    const records: StreamRecord[] = [];
+    const owners: Task[] = [];
+    while (this.#queue.length > 0 && records.length < this.#maxRecords) {
+      const first = this.#queue[0]!;
+      const part = first.records.splice(0, this.#maxRecords - records.length);
+      for (const record of part) {
+        records.push(record);
+        owners.push(first.task);
+      }
+      if (first.records.length === 0) this.#queue.shift();
+    }
+    return { records, owners };
+  }
+
+  #wake(): void {
+    const waiting = this.#room;
+    this.#room = [];
+    for (const resolve of waiting) resolve();
+  }
+}
+
+/** A task's end of a sink: gathers records during a batch, hands them over after it, and passes them on. */
+export class Outlet implements Edge {
+  next: Target | undefined;
+  readonly counts = { in: 0 };
+  readonly #runner: SinkRunner;
+  #records: StreamRecord[] = [];
+
+  constructor(runner: SinkRunner) {
+    this.#runner = runner;
+  }
+
+  push(record: StreamRecord): void {
+    this.counts.in++;
+    this.#records.push(record);
+    this.next?.push(record);
+  }
+
+  release(task: Task): void {
+    if (this.#records.length === 0) return;
+    this.#runner.enqueue(task, this.#records);
+    this.#records = [];
+  }
+}
+
+/** The end of a stream: its records go on to the streams that continue it, and, in batches, to whoever watches it. */
+export class StreamEnd implements Edge {
+  readonly targets: Target[] = [];
+  readonly #watched: Subject<readonly StreamRecord[]>;
+  #records: StreamRecord[] = [];
+
+  constructor(watched: Subject<readonly StreamRecord[]>) {
+    this.#watched = watched;
+  }
+
+  push(record: StreamRecord): void {
+    for (const target of this.targets) target.push(record);
+    if (this.#watched.observed) this.#records.push(record);
+  }
+
+  release(): void {
+    if (this.#records.length === 0) return;
+    this.#watched.next(this.#records);
+    this.#records = [];
+  }
+}

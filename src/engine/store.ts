@@ -1,0 +1,34 @@
+import type { Changes } from './keyed-state.ts';
+
+/**
+ * Where checkpoints live: named bytes, and one atomic, durable commit. Values carry their own checksum (see codec).
+ * `memory` is for tests and throw-away runs, `disk` (LMDB) is the default.
+ */
+export interface StateStore {
+  get(name: string): Buffer | undefined;
+  /** All values whose name begins with `prefix`. */
+  entries(prefix: string): Iterable<[name: string, bytes: Buffer]>;
+  /** All or nothing; durable once it resolves. */
+  commit(changes: Changes): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A store that lives as long as the process, or as the test that holds it. */
+export class MemoryStore implements StateStore {
+  readonly #values = new Map<string, Buffer>();
+
+  get(name: string): Buffer | undefined {
+    return this.#values.get(name);
+  }
+
+  *entries(prefix: string): Iterable<[string, Buffer]> {
+    for (const entry of this.#values) if (entry[0].startsWith(prefix)) yield entry;
+  }
+
+  async commit({ puts, removes }: Changes): Promise<void> {
+    for (const name of removes) this.#values.delete(name);
+    for (const [name, bytes] of puts) this.#values.set(name, bytes);
+  }
+
+  async close(): Promise<void> {}
+}

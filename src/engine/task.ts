@@ -1,0 +1,197 @@
+import { RejectError, RunError } from '../errors.ts';
+import { type Batch, RawRecord } from '../operator.ts';
+import { StreamRecord } from '../record.ts';
+import { rawPayload } from './dead-letter.ts';
+import type { Changes } from './keyed-state.ts';
+import type { KeyedNode, Node, Rejection, Surroundings, Target } from './node.ts';
+import type { InputPartition } from './partition.ts';
+
+/** A step of event time taken because inputs were silent. Kept until the next checkpoint, so that a restart takes it at the same place. */
+export interface IdleStep {
+  /** Partitions that are idle from here on. */
+  readonly idle: readonly string[];
+  /** Offset of the last record read from each partition of the task when the step was taken. */
+  readonly offsets: Readonly<Record<string, number>>;
+  /** The task's watermark after the step. */
+  readonly watermark: number;
+}
+
+/** Where records wait for a sink, or for a reader of a stream, until the batch is done. */
+export interface Edge extends Target {
+  /** Hands on what has gathered. */
+  release(task: Task): void;
+}
+
+/** Takes what was rejected: makes the dead letter and pushes it to where it belongs. `payload` gives the original bytes. */
+export type RejectRoute = (step: string, source: string, rejection: Rejection, payload: Buffer | undefined) => void;
+
+/**
+ * One copy of the steps with the keyed state of the source partitions it owns. Inside it everything is synchronous and in
+ * order, so between two batches its state, watermark and positions always agree.
+ */
+export class Task implements Surroundings {
+  readonly id: string;
+  watermark = Number.NEGATIVE_INFINITY;
+  readonly partitions: InputPartition[] = [];
+  /** Sources that belong to this task and have not shown a partition yet: they hold event time back. */
+  readonly awaited: Set<string>;
+  nodes: readonly Node[] = [];
+  /** In the order of the graph: what an earlier one emits must reach a later one before its own time moves. */
+  keyed: readonly KeyedNode[] = [];
+  edges: readonly Edge[] = [];
+  heads: ReadonlyMap<string, Target> = new Map();
+  onReject: RejectRoute = () => undefined;
+  readonly #raw = new RawRecord();
+  #current: InputPartition | undefined;
+  #reading = false;
+  #replay: IdleStep[] = [];
+
+  constructor(id: string, awaited: Iterable<string> = []) {
+    this.id = id;
+    this.awaited = new Set(awaited);
+  }
+
+  /** Runs one batch through the steps, record by record; event time moves on after each. */
+  ingest(partition: InputPartition, batch: Batch): void {
+    const raw = this.#raw;
+    const head = this.heads.get(partition.source)!;
+    const clean = batch.clean === true;
+    this.#current = partition;
+    this.#reading = true;
+    if (partition.idle) this.#wake(partition);
+    for (let i = 0; i < batch.length; i++) {
+      raw.decoded = false;
+      raw.captures = undefined;
+      raw.refused = undefined;
+      batch.read(i, raw);
+      partition.counts.in++;
+      const record = this.#accept(partition, raw, clean);
+      partition.lastOffset = raw.offset;
+      if (record !== undefined) {
+        head.push(record);
+        if (record.time > partition.maxTime) {
+          partition.maxTime = record.time;
+          this.recomputeWatermark();
+        }
+      }
+      if (this.#replay.length > 0) this.#replayIdleSteps();
+    }
+    partition.position = batch.next;
+    this.#reading = false;
+    this.#current = undefined;
+    this.#release();
+  }
+
+  /** Moves event time to the least watermark of the partitions that hold it back; never backwards. */
+  recomputeWatermark(): void {
+    if (this.awaited.size > 0) return;
+    let least = Number.POSITIVE_INFINITY;
+    for (const partition of this.partitions) {
+      const watermark = partition.watermark;
+      if (watermark < least) least = watermark;
+    }
+    if (least > this.watermark && least !== Number.POSITIVE_INFINITY) this.#advance(least);
+  }
+
+  /** Takes a step of event time that silence allows. The caller has made it durable before. */
+  takeIdleStep(step: IdleStep): void {
+    for (const partition of this.partitions) if (step.idle.includes(partition.name)) partition.idle = true;
+    if (step.watermark > this.watermark) this.#advance(step.watermark);
+    this.#release();
+  }
+
+  /** Steps taken after the checkpoint that this task starts from; each is taken again when its place is reached. */
+  replayIdleSteps(steps: readonly IdleStep[]): void {
+    this.#replay = [...steps];
+    this.#replayIdleSteps();
+  }
+
+  /** Ends event time: every open window closes. For inputs that have an end. */
+  finish(): void {
+    this.#advance(Number.POSITIVE_INFINITY);
+    this.#release();
+  }
+
+  /** The earliest event time at which something is due; Infinity when nothing is. */
+  get nextTimer(): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (const node of this.keyed) next = Math.min(next, node.keyed.timers.next);
+    return next;
+  }
+
+  /** Routes records that a sink will not take. */
+  refuse(step: string, record: StreamRecord, message: string): void {
+    this.onReject(step, record.origin, { record, code: 'sink-refused', message, reasons: undefined }, undefined);
+    this.#release();
+  }
+
+  snapshot(changes: Changes): void {
+    for (const node of this.keyed) node.keyed.snapshot(changes);
+  }
+
+  onRejected(node: Node, rejection: Rejection): void {
+    this.onReject(node.id, this.#current?.name ?? '', rejection, this.#payloadOf(rejection.record));
+  }
+
+  lateCode(record: StreamRecord): 'late' | 'was-idle' {
+    return this.#current !== undefined && record.time < this.#current.idleUntil ? 'was-idle' : 'late';
+  }
+
+  #accept(partition: InputPartition, raw: RawRecord, clean: boolean): StreamRecord | undefined {
+    try {
+      const value = partition.decode(raw, clean);
+      const time = partition.time === undefined ? Number.NaN : partition.time.read(raw, value);
+      return new StreamRecord(value, raw.key, time, raw.offset, raw.meta, undefined, undefined, partition.name);
+    } catch (error) {
+      if (!(error instanceof RejectError)) throw error;
+      partition.counts.rejected++;
+      const record = new StreamRecord(
+        undefined, raw.key, Number.NaN, raw.offset, raw.meta, undefined, undefined, partition.name,
+      );
+      const rejection = { record, code: error.code, message: error.message, reasons: undefined };
+      this.onReject(partition.source, partition.name, rejection, rawPayload(raw));
+      return undefined;
+    }
+  }
+
+  // The bytes under the finger are those of this record only while it is read, and not for what a window made of it.
+  #payloadOf(record: StreamRecord): Buffer | undefined {
+    const same = this.#reading && record.window === undefined && record.offset === this.#raw.offset;
+    return same && record.origin === this.#current?.name ? rawPayload(this.#raw) : undefined;
+  }
+
+  #wake(partition: InputPartition): void {
+    partition.idle = false;
+    partition.idleUntil = this.watermark;
+  }
+
+  #advance(watermark: number): void {
+    this.watermark = watermark;
+    for (const node of this.keyed) node.advance(watermark);
+  }
+
+  #replayIdleSteps(): void {
+    for (;;) {
+      const step = this.#replay[0];
+      if (step === undefined) return;
+      const reached = this.partitions.every((p) => p.lastOffset >= (step.offsets[p.name] ?? -1));
+      if (!reached) return;
+      this.#replay.shift();
+      for (const partition of this.partitions) if (step.idle.includes(partition.name)) partition.idle = true;
+      if (step.watermark > this.watermark) this.#advance(step.watermark);
+    }
+  }
+
+  #release(): void {
+    for (const edge of this.edges) edge.release(this);
+  }
+}
+
+/** Raised when the path of last resort fails: better no run than a lost record. */
+export function deadLetterFailed(step: string, rejection: Rejection): RunError {
+  return new RunError(
+    `\`${step}\` could not take a dead letter: ${rejection.message} The run stops here, so that nothing is lost. ` +
+      'Repair the dead-letter stream and start again.',
+    { where: step },
+  );
+}
