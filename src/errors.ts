@@ -75,7 +75,11 @@ export class TopologyError extends Error {
   override readonly name = 'TopologyError';
   readonly problems: readonly Problem[];
   constructor(problems: readonly Problem[]) {
-    super(problems.map((p) => `${p.place ? `${p.place.file}:${p.place.line}:${p.place.column} ` : ''}${p.message}`).join('\n'));
+    super(
+      problems
+        .map((p) => `${p.place ? `${p.place.file}:${p.place.line}:${p.place.column} ` : ''}${p.message}`)
+        .join('\n'),
+    );
     this.problems = problems;
   }
 }

@@ -9,12 +9,12 @@ import { durationPattern, sizePattern } from './quantity.ts';
 import type { Key, Meta, StreamRecord } from './record.ts';
 import type { Secret } from './secret.ts';
 
-export { RejectError, RunError, TopologyError, type Problem, type ProblemCode, type RejectCode } from './errors.ts';
+export { type Problem, type ProblemCode, type RejectCode, RejectError, RunError, TopologyError } from './errors.ts';
+export { compileExpression, compileTemplate, type Evaluate, type Render } from './expression/index.ts';
 export type { Clock, ConnectOptions, Disk, DiskFile, Network, Ports } from './ports.ts';
 export { durationMs, sizeBytes } from './quantity.ts';
 export { type Data, type Key, type Meta, StreamRecord, type Window } from './record.ts';
 export { Secret } from './secret.ts';
-export { compileExpression, compileTemplate, type Evaluate, type Render } from './expression/index.ts';
 export { type Static, Type };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -356,7 +356,7 @@ export const sourceOptions = {
   time: Type.Optional(
     Type.Unsafe<TimeOption>({
       description:
-        'Where event time comes from. `arrival`: when the record reached us. `kafka`: the record\'s own timestamp (kafka only). `{ field, unit }`: a field of the payload. A source without `time` cannot feed a window.',
+        "Where event time comes from. `arrival`: when the record reached us. `kafka`: the record's own timestamp (kafka only). `{ field, unit }`: a field of the payload. A source without `time` cannot feed a window.",
       anyOf: [
         { type: 'string', enum: ['arrival', 'kafka'] },
         Type.Object(
@@ -367,13 +367,22 @@ export const sourceOptions = {
               Type.Enum(['s', 'ms', 'us', 'ns', 'rfc3339'], { description: 'Unit of that field. Never guessed.' }),
             ),
             outOfOrder: Type.Optional(
-              duration({ description: 'How far records may be out of order: the watermark stays this far behind the newest.', default: '0s' }),
+              duration({
+                description: 'How far records may be out of order: the watermark stays this far behind the newest.',
+                default: '0s',
+              }),
             ),
             idle: Type.Optional(
-              duration({ description: 'A partition that is read to its end and silent for so long no longer holds the watermark back. Default: never.' }),
+              duration({
+                description:
+                  'A partition that is read to its end and silent for so long no longer holds the watermark back. Default: never.',
+              }),
             ),
             maxFuture: Type.Optional(
-              duration({ description: 'A time further ahead of arrival than this is an error of that record.', default: '1m' }),
+              duration({
+                description: 'A time further ahead of arrival than this is an error of that record.',
+                default: '1m',
+              }),
             ),
           },
           { additionalProperties: false },
@@ -417,7 +426,9 @@ export function defineStep<const S extends TSchema, State = unknown>(
 }
 
 /** Defines a source; the options that all sources have are added to its own. */
-export function defineSource<const S extends TObject>(definition: Omit<SourceDefinition<S>, 'kind'>): SourceDefinition<S> {
+export function defineSource<const S extends TObject>(
+  definition: Omit<SourceDefinition<S>, 'kind'>,
+): SourceDefinition<S> {
   const options = Type.Object({ ...definition.options.properties, ...sourceOptions }, { additionalProperties: false });
   return { kind: 'source', ...definition, options: options as unknown as S };
 }

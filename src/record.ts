@@ -20,6 +20,8 @@ export interface Window {
   readonly step: string;
   readonly start: number;
   readonly end: number;
+  /** The time that sinks write for the result, in ms: the chosen record's own, or the window's start or end, as the step's `label` says. */
+  readonly label: number;
 }
 
 /**
@@ -61,7 +63,16 @@ export class StreamRecord<T = Data> {
   }
 
   withValue<U>(value: U): StreamRecord<U> {
-    return new StreamRecord(value, this.key, this.time, this.offset, this.meta, this.window, this.partition, this.origin);
+    return new StreamRecord(
+      value,
+      this.key,
+      this.time,
+      this.offset,
+      this.meta,
+      this.window,
+      this.partition,
+      this.origin,
+    );
   }
 
   withKey(key: Key): StreamRecord<T> {
@@ -69,11 +80,29 @@ export class StreamRecord<T = Data> {
   }
 
   withPartition(partition: number): StreamRecord<T> {
-    return new StreamRecord(this.value, this.key, this.time, this.offset, this.meta, this.window, partition, this.origin);
+    return new StreamRecord(
+      this.value,
+      this.key,
+      this.time,
+      this.offset,
+      this.meta,
+      this.window,
+      partition,
+      this.origin,
+    );
   }
 
   /** The result of a window: event time is `end - 1` ms, so that a second window of the same size catches it. */
   withWindow(window: Window): StreamRecord<T> {
-    return new StreamRecord(this.value, this.key, window.end - 1, this.offset, this.meta, window, this.partition, this.origin);
+    return new StreamRecord(
+      this.value,
+      this.key,
+      window.end - 1,
+      this.offset,
+      this.meta,
+      window,
+      this.partition,
+      this.origin,
+    );
   }
 }

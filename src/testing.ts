@@ -30,10 +30,16 @@ export class Driver implements Surroundings {
   watermark: number;
   readonly #outOfOrderMs: number;
   readonly #node: Node;
+  readonly #store: MemoryStore;
 
-  constructor(definition: StepDefinition, options: unknown, { id = 'step', outOfOrderMs = 0, from }: DriverOptions = {}) {
+  constructor(
+    definition: StepDefinition,
+    options: unknown,
+    { id = 'step', outOfOrderMs = 0, from }: DriverOptions = {},
+  ) {
     this.watermark = from?.watermark ?? Number.NEGATIVE_INFINITY;
     this.#outOfOrderMs = outOfOrderMs;
+    this.#store = new MemoryStore(from?.store);
     const step = definition.create(options as never, id);
     const keyed = new KeyedState<unknown>(prefix);
     if (from) keyed.restore(from.store.entries(prefix));
@@ -66,13 +72,12 @@ export class Driver implements Surroundings {
 
   /** Takes a snapshot through the same bytes that a checkpoint holds. */
   checkpoint(): DriverCheckpoint {
-    const store = new MemoryStore();
     if (this.#node instanceof KeyedNode) {
       const changes = { puts: [], removes: [] };
       this.#node.keyed.snapshot(changes);
-      void store.commit(changes);
+      void this.#store.commit(changes);
     }
-    return { store, watermark: this.watermark };
+    return { store: new MemoryStore(this.#store), watermark: this.watermark };
   }
 
   /** Keys that hold state or timers now. */

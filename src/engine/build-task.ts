@@ -66,14 +66,19 @@ function createNode(step: PlanStep, task: Task, { catalogue }: BuildContext): No
   return new KeyedNode(step.id, behaviour, task, new KeyedState(statePrefix(task.id, step.id)), when);
 }
 
-function routeRejects(task: Task, owners: Map<string, { step: PlanStep; stream: PlanStream }>, context: BuildContext): void {
+function routeRejects(
+  task: Task,
+  owners: Map<string, { step: PlanStep; stream: PlanStream }>,
+  context: BuildContext,
+): void {
   const { plan } = context.graph;
   task.onReject = (id, source, rejection, payload) => {
     const { step, stream } = owners.get(id)!;
     const late = rejection.code === 'late' || rejection.code === 'was-idle';
     const route = (late ? (step.late ?? step.otherwise) : step.otherwise) ?? plan.otherwise;
     if (route === 'drop') return;
-    if (route === undefined || (context.graph.isLastResort(stream) && route === plan.otherwise)) throw deadLetterFailed(id, rejection);
+    if (route === undefined || (context.graph.isLastResort(stream) && route === plan.otherwise))
+      throw deadLetterFailed(id, rejection);
     const at = { topology: plan.name, topologyHash: context.topologyHash, step: id, source };
     task.heads.get(route)!.push(deadLetter(rejection, at, payload));
   };

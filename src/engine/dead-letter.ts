@@ -60,7 +60,14 @@ export function deadLetter(
     ...payloadFields(payload ?? encodeValue(record.value)),
   };
   return new StreamRecord(
-    value, record.key, record.time, record.offset, meta, record.window, undefined, record.origin || at.source,
+    value,
+    record.key,
+    record.time,
+    record.offset,
+    meta,
+    record.window,
+    undefined,
+    record.origin || at.source,
   );
 }
 

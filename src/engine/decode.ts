@@ -59,7 +59,10 @@ function decodeRaw(raw: RawRecord): Buffer {
 // `Buffer.toString` replaces what is not UTF-8 without a word: the text would differ from what was sent.
 function checkText(bytes: Buffer): void {
   if (isUtf8(bytes)) return;
-  throw new RejectError('payload-encoding', 'The payload is not UTF-8 text. Send UTF-8, or set `format: bytes` on the source.');
+  throw new RejectError(
+    'payload-encoding',
+    'The payload is not UTF-8 text. Send UTF-8, or set `format: bytes` on the source.',
+  );
 }
 
 function checkDepth(data: Buffer, start: number, end: number): void {
@@ -97,7 +100,8 @@ function refuseProto(value: unknown): void {
 function jsonMessage(text: string, error: SyntaxError): string {
   if (text.trim() === '') return 'The payload is empty; expected a JSON value.';
   const position = /at position (\d+)/.exec(error.message)?.[1];
-  if (position !== undefined) return `The payload is not JSON: wrong character at position ${position} of ${text.length}.`;
+  if (position !== undefined)
+    return `The payload is not JSON: wrong character at position ${position} of ${text.length}.`;
   return `The payload is not JSON: it has ${text.length} characters and ends too early or goes wrong on the way.`;
 }
 

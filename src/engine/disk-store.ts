@@ -68,7 +68,9 @@ function lock(directory: string): () => void {
       return () => rmSync(path, { force: true });
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt > 3) {
-        throw new RunError(`The state folder ${directory} cannot be locked: ${(error as Error).message}`, { cause: error });
+        throw new RunError(`The state folder ${directory} cannot be locked: ${(error as Error).message}`, {
+          cause: error,
+        });
       }
       const [pid, started] = readLock(path);
       if (pid !== undefined && alive(pid, started)) {

@@ -33,7 +33,8 @@ export class Graph {
     this.plan = plan;
     this.#catalogue = catalogue;
     this.#streams = new Map(plan.streams.map((stream) => [stream.name, stream]));
-    if (plan.otherwise !== undefined) this.#lastResort = new Set(this.reachable(plan.otherwise).map(({ name }) => name));
+    if (plan.otherwise !== undefined)
+      this.#lastResort = new Set(this.reachable(plan.otherwise).map(({ name }) => name));
   }
 
   /** The stream is, or continues, the one that takes what has no route of its own: it cannot send its own rejects there. */
@@ -58,10 +59,14 @@ export class Graph {
   /** The sources, each with those that it has to share a task with. */
   sources(): PlannedSource[] {
     const found = this.plan.streams.flatMap((stream) =>
-      stream.steps.filter((step) => step.kind === 'source').map((step) => ({ stream, step, keyed: this.#keyedFrom(stream.name) })),
+      stream.steps
+        .filter((step) => step.kind === 'source')
+        .map((step) => ({ stream, step, keyed: this.#keyedFrom(stream.name) })),
     );
     return found.map((source) => {
-      const shared = found.filter((other) => other.keyed.some((id) => source.keyed.includes(id))).map(({ step }) => step.id);
+      const shared = found
+        .filter((other) => other.keyed.some((id) => source.keyed.includes(id)))
+        .map(({ step }) => step.id);
       return { stream: source.stream, step: source.step, shared: shared.length > 1 ? shared : undefined };
     });
   }
@@ -76,7 +81,9 @@ export class Graph {
   }
 
   #keyedFrom(stream: string): string[] {
-    return this.reachable(stream).flatMap(({ steps }) => steps.filter((step) => this.isKeyed(step)).map(({ id }) => id));
+    return this.reachable(stream).flatMap(({ steps }) =>
+      steps.filter((step) => this.isKeyed(step)).map(({ id }) => id),
+    );
   }
 
   #next(stream: PlanStream): string[] {

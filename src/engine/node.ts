@@ -1,7 +1,7 @@
-import { RejectError, type RejectCode, RunError } from '../errors.ts';
+import { type RejectCode, RejectError, RunError } from '../errors.ts';
 import type { Evaluate, Step, StepContext } from '../operator.ts';
 import type { StreamRecord } from '../record.ts';
-import { type Entry, KeyedState } from './keyed-state.ts';
+import type { Entry, KeyedState } from './keyed-state.ts';
 
 /** Where a record can go: the next step, a sink's outlet, or the end of a stream. */
 export interface Target {
@@ -130,7 +130,7 @@ export class KeyedNode extends Node {
 
   /** Fires what is due at `watermark`, in order of time, then moves this step's own watermark there. */
   advance(watermark: number): void {
-    while (this.keyed.timers.next <= watermark) {
+    while (this.keyed.timers.size > 0 && this.keyed.timers.next <= watermark) {
       const { at, entries } = this.keyed.takeTimers();
       for (const entry of entries) this.fire(at, entry);
     }
@@ -154,7 +154,10 @@ export class KeyedNode extends Node {
       this.step.onTimer?.(at, entry.key, this);
     } catch (error) {
       if (error instanceof RunError) throw error;
-      throw new RunError(`The timer of step \`${this.id}\` failed: ${(error as Error).message}`, { where: this.id, cause: error });
+      throw new RunError(`The timer of step \`${this.id}\` failed: ${(error as Error).message}`, {
+        where: this.id,
+        cause: error,
+      });
     }
     if (entry.state === undefined) this.keyed.release(entry);
   }

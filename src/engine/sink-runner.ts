@@ -1,4 +1,4 @@
-import { Subject } from 'rxjs';
+import type { Subject } from 'rxjs';
 import type { OpenSink } from '../operator.ts';
 import type { StreamRecord } from '../record.ts';
 import type { Target } from './node.ts';

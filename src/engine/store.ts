@@ -15,7 +15,12 @@ export interface StateStore {
 
 /** A store that lives as long as the process, or as the test that holds it. */
 export class MemoryStore implements StateStore {
-  readonly #values = new Map<string, Buffer>();
+  readonly #values: Map<string, Buffer>;
+
+  /** Begins with a copy of another store's values. */
+  constructor(from?: MemoryStore) {
+    this.#values = new Map(from === undefined ? [] : from.#values);
+  }
 
   get(name: string): Buffer | undefined {
     return this.#values.get(name);

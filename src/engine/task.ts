@@ -146,7 +146,14 @@ export class Task implements Surroundings {
       if (!(error instanceof RejectError)) throw error;
       partition.counts.rejected++;
       const record = new StreamRecord(
-        undefined, raw.key, Number.NaN, raw.offset, raw.meta, undefined, undefined, partition.name,
+        undefined,
+        raw.key,
+        Number.NaN,
+        raw.offset,
+        raw.meta,
+        undefined,
+        undefined,
+        partition.name,
       );
       const rejection = { record, code: error.code, message: error.message, reasons: undefined };
       this.onReject(partition.source, partition.name, rejection, rawPayload(raw));

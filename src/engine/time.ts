@@ -35,7 +35,8 @@ export function createTimeRule(option: TimeOption | undefined): TimeRule | undef
     }
     return time;
   };
-  if (given.from === 'kafka') return { ...base, read: (raw) => bounded(plausible(raw.timestamp, 'record timestamp'), raw) };
+  if (given.from === 'kafka')
+    return { ...base, read: (raw) => bounded(plausible(raw.timestamp, 'record timestamp'), raw) };
   const { field = 'time', unit = 'ms' } = given;
   const read = fieldReader(field);
   const parse = unit === 'rfc3339' ? parseText : (found: unknown) => parseNumber(found, field, unit);

@@ -8,6 +8,11 @@ export class Timers<Owner> {
   readonly #owners = new Map<number, Owner[]>();
   readonly #heap: number[] = [];
 
+  /** How many different times are waited for. */
+  get size(): number {
+    return this.#heap.length;
+  }
+
   add(at: number, owner: Owner): void {
     const owners = this.#owners.get(at);
     if (owners) {
