@@ -1,0 +1,117 @@
+import { defineSink, defineSource, path, Type } from '../../src/operator.ts';
+import { openAppend } from './sink.ts';
+import { openFile } from './source.ts';
+
+/**
+ * Reads a file line by line, as JSON (or text, or bytes), or as CSV. Ends with the file, or follows it as it grows.
+ * Empty lines are passed over; a line that is too long or no record goes to the dead letter; after a restart it reads on
+ * behind the last checkpointed line. A file that has become shorter ends the run.
+ */
+export const fileSource = defineSource({
+  name: 'file',
+  summary: 'Reads the lines of a file as records.',
+  details:
+    'Lines end with `\\n` or `\\r\\n`; the last one may lack it, except while the file is followed: then it is a record only once it is whole. ' +
+    'A byte order mark at the beginning is passed over, and so are empty lines. The position in a checkpoint is a byte offset: after a restart ' +
+    'reading goes on there. If the file is shorter by then, the run ends with an error instead of reading something else.\n\n' +
+    'A line longer than `maxPayload` is rejected (`payload-too-large`) and passed over without being held in memory. ' +
+    'With `csv`, a cell may hold newlines inside quotes; a record with a wrong number of cells, or whose cell is not of its type, is rejected (`payload-malformed`). ' +
+    'An empty cell of a number or boolean column is `null`.',
+  options: Type.Object({
+    path: path({ description: 'The file, relative to the topology.', examples: ['./readings.jsonl'] }),
+    follow: Type.Optional(
+      Type.Boolean({
+        description: 'Wait at the end for lines to be appended, instead of ending there.',
+        default: false,
+      }),
+    ),
+    csv: Type.Optional(
+      Type.Object(
+        {
+          delimiter: Type.Optional(
+            Type.String({ description: 'One character between cells.', default: ',', pattern: '^[\\x20-\\x7e\\t]$' }),
+          ),
+          header: Type.Optional(Type.Boolean({ description: 'The first line names the columns.', default: true })),
+          columns: Type.Optional(
+            Type.Array(Type.String({ minLength: 1 }), {
+              description: 'Names of the columns, for a file without a header line (`header: false`).',
+              minItems: 1,
+              uniqueItems: true,
+            }),
+          ),
+          types: Type.Optional(
+            Type.Record(Type.String(), Type.Enum(['string', 'number', 'boolean']), {
+              description: 'Types of columns that are not text.',
+              examples: [{ fuel: 'number' }],
+            }),
+          ),
+        },
+        { additionalProperties: false, description: 'Read lines as CSV (RFC 4180) instead of as `format` says.' },
+      ),
+    ),
+  }),
+  shorthand: 'path',
+  times: [],
+  check(options, check) {
+    const { csv } = options;
+    if (csv?.header === false && !csv.columns) {
+      check.problem(
+        ['csv'],
+        'Without a header line nothing names the columns.',
+        'List them: `columns: [generatorID, fuel]`.',
+      );
+    }
+    if (csv?.columns && csv.header !== false) {
+      check.problem(
+        ['csv', 'columns'],
+        'The columns are named twice: here and by the header line.',
+        'Set `header: false`, or drop `columns`.',
+      );
+    }
+  },
+  examples: [
+    {
+      title: 'Lines of JSON, with event time in a field',
+      options: { path: './readings.jsonl', time: { field: 'ts', unit: 'ms' } },
+    },
+    {
+      title: 'CSV with a header line and typed columns',
+      options: { path: './readings.csv', csv: { types: { fuel: 'number' } }, time: { field: 'time', unit: 'rfc3339' } },
+    },
+  ],
+  open: openFile,
+});
+
+/**
+ * Appends each record's value to a file, as a line of JSON. A write is confirmed when the line is on the disk.
+ * A full disk is waited out; an unfinished last line that a crash left behind is cut off when the file is opened.
+ */
+export const fileSink = defineSink({
+  name: 'file',
+  summary: 'Appends the value of each record to a file, as a line of JSON.',
+  details:
+    'A full disk is waited out, with one line in the log: nothing is lost, the sources pause meanwhile. Any other error of the disk ends the run. ' +
+    'When the file is opened, an unfinished last line (a crash leaves one) is cut off; its record comes again. The folder is made if there is none.',
+  options: Type.Object(
+    {
+      path: path({ description: 'The file, relative to the topology.', examples: ['./latest.jsonl'] }),
+      sync: Type.Optional(
+        Type.Boolean({
+          description: 'Confirm a write only when the disk has it. Without it a power cut may lose confirmed lines.',
+          default: true,
+        }),
+      ),
+    },
+    { additionalProperties: false },
+  ),
+  shorthand: 'path',
+  examples: [{ title: 'Results as lines of JSON', options: { path: './latest.jsonl' } }],
+  delivery: ({ sync }) => ({
+    level: 'at least once',
+    reason:
+      sync === false
+        ? 'Lines written after the last checkpoint are written again after a crash, and `sync: false` may lose lines in a power cut. Set `sync: true`.'
+        : 'Lines written after the last checkpoint are written again after a crash. For a better level use a sink that overwrites, such as `influx`.',
+  }),
+  open: openAppend,
+});

@@ -1,0 +1,141 @@
+import { dirname } from 'node:path';
+import {
+  type DiskFile,
+  type Log,
+  type OpenSink,
+  type Refused,
+  RunError,
+  type SinkContext,
+  type StreamRecord,
+} from '../../src/operator.ts';
+
+const firstWaitMs = 500;
+const longestWaitMs = 30_000;
+// Places where waiting helps: no space, over quota, no descriptors left.
+const passing = new Set(['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'EAGAIN']);
+
+/** Opens the file for appending. What a crash left of an unfinished last line is cut off: its record comes again. */
+export async function openAppend(options: { path: string; sync?: boolean }, context: SinkContext): Promise<OpenSink> {
+  const { path, sync = true } = options;
+  const { disk } = context.ports;
+  try {
+    const size = await disk.size(path);
+    if (size === undefined) await disk.mkdir(dirname(path));
+    const file = await disk.open(path, size === undefined ? 'w' : 'r+');
+    if (size === undefined) await disk.syncDirectory(dirname(path));
+    const end = size ? await cutUnfinished(file, size, path, context.log) : 0;
+    return new Appender(path, file, end, sync, context);
+  } catch (cause) {
+    throw new RunError(
+      `\`${path}\` cannot be opened for writing: ${(cause as Error).message}. Check \`path\` of \`${context.id}\` and its permissions.`,
+      { cause },
+    );
+  }
+}
+
+async function cutUnfinished(file: DiskFile, size: number, path: string, log: Log): Promise<number> {
+  const block = Buffer.allocUnsafe(64 * 1024);
+  let end = size;
+  while (end > 0) {
+    const from = Math.max(0, end - block.length);
+    const read = await file.read(block, 0, end - from, from);
+    const newline = block.lastIndexOf(10, read - 1);
+    if (newline !== -1 && read > 0) {
+      end = from + newline + 1;
+      break;
+    }
+    end = from;
+  }
+  if (end < size) {
+    log.warn('The file ended in an unfinished line, as a crash leaves it: it has been cut off.', {
+      path,
+      bytes: size - end,
+    });
+    await file.truncate(end);
+  }
+  return end;
+}
+
+class Appender implements OpenSink {
+  readonly #path: string;
+  readonly #file: DiskFile;
+  readonly #sync: boolean;
+  readonly #context: SinkContext;
+  #end: number;
+
+  constructor(path: string, file: DiskFile, end: number, sync: boolean, context: SinkContext) {
+    this.#path = path;
+    this.#file = file;
+    this.#end = end;
+    this.#sync = sync;
+    this.#context = context;
+  }
+
+  async write(records: readonly StreamRecord[]): Promise<readonly Refused[] | undefined> {
+    const refused: Refused[] = [];
+    const data = encode(records, refused);
+    if (data.length > 0) {
+      await this.#append(data);
+      this.#end += data.length;
+      if (this.#sync) await this.#makeDurable();
+    }
+    return refused.length > 0 ? refused : undefined;
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+  }
+
+  // A write that stopped half-way is done again at the same place, so that no half line stays behind.
+  async #append(data: Buffer): Promise<void> {
+    const { ports, signal, log } = this.#context;
+    for (let wait = firstWaitMs, tries = 1; ; wait = Math.min(2 * wait, longestWaitMs), tries++) {
+      try {
+        await this.#file.write(data, this.#end);
+        if (tries > 1) log.info('The file can be written again.', { path: this.#path });
+        return;
+      } catch (cause) {
+        const { code, message } = cause as NodeJS.ErrnoException;
+        if (!passing.has(code ?? '')) throw new RunError(`\`${this.#path}\` cannot be written: ${message}`, { cause });
+        if (tries === 1)
+          log.error('The file cannot be written: waiting until there is room.', { path: this.#path, code });
+        await ports.clock.sleep(wait * (0.5 + ports.random() / 2), signal);
+        if (signal.aborted)
+          throw new RunError(`Stopped while \`${this.#path}\` could not be written: ${message}`, { cause });
+      }
+    }
+  }
+
+  async #makeDurable(): Promise<void> {
+    try {
+      await this.#file.sync();
+    } catch (cause) {
+      throw new RunError(
+        `\`${this.#path}\` could not be made durable: ${(cause as Error).message}. What was written last may be lost; ` +
+          'check the disk, then start again: the run goes on from its last checkpoint.',
+        { cause },
+      );
+    }
+  }
+}
+
+function encode(records: readonly StreamRecord[], refused: Refused[]): Buffer {
+  let text = '';
+  for (let index = 0; index < records.length; index++) {
+    const line = toLine(records[index]!.value, index, refused);
+    if (line !== undefined) text += `${line}\n`;
+  }
+  return Buffer.from(text);
+}
+
+function toLine(value: unknown, index: number, refused: Refused[]): string | undefined {
+  try {
+    const line: string | undefined = JSON.stringify(value);
+    if (line === undefined)
+      refused.push({ index, message: 'The value is undefined or a function; expected what JSON can hold.' });
+    return line;
+  } catch (error) {
+    refused.push({ index, message: `The value cannot be written as JSON: ${(error as Error).message}` });
+    return undefined;
+  }
+}

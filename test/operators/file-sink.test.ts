@@ -1,0 +1,126 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { fileSink } from '../../operators/file/index.ts';
+import { StreamRecord } from '../../src/operator.ts';
+import { memoryPorts } from '../../src/ports/memory.ts';
+import { settle, sinkContext, until } from './connector-contexts.ts';
+
+const path = '/out/results.jsonl';
+const records = (...values: unknown[]) => values.map((value) => new StreamRecord(value));
+const linesOf = async (ports: ReturnType<typeof memoryPorts>) => (await ports.disk.readFile(path)).toString();
+
+test('appends one line for each record, and goes on at the end after a restart', async () => {
+  const ports = memoryPorts();
+  for (const values of [[{ a: 1 }, 'é'], [[2]]]) {
+    const sink = await fileSink.open({ path }, sinkContext(ports));
+    expect(await sink.write(records(...values))).toBeUndefined();
+    await sink.close();
+  }
+  expect(await linesOf(ports)).toBe('{"a":1}\n"é"\n[2]\n');
+});
+
+test('whatever a crash leaves, confirmed lines are there and every line is whole', () =>
+  fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.array(fc.string(), { minLength: 1, maxLength: 4 }), { minLength: 1, maxLength: 5 }),
+      fc.integer({ min: 1, max: 30 }),
+      fc.nat(),
+      async (batches, operations, seed) => {
+        const ports = memoryPorts(seed);
+        let left = operations;
+        ports.disk.before = () => {
+          if (left-- === 0) throw Object.assign(new Error('the plug is pulled'), { code: 'EIO' });
+        };
+        let confirmed = '';
+        try {
+          const sink = await fileSink.open({ path }, sinkContext(ports));
+          for (const batch of batches) {
+            await sink.write(records(...batch));
+            confirmed += batch.map((value) => `${JSON.stringify(value)}\n`).join('');
+          }
+        } catch {}
+        ports.disk.before = () => {};
+        ports.disk.crash(ports.random);
+        const again = await fileSink.open({ path }, sinkContext(ports));
+        await again.write(records('after'));
+        const text = await linesOf(ports);
+        expect(text.startsWith(confirmed)).toBe(true);
+        for (const line of text.trimEnd().split('\n')) JSON.parse(line);
+        expect(text.endsWith('"after"\n')).toBe(true);
+      },
+    ),
+  ));
+
+test('an unfinished last line longer than one block is cut off whole', async () => {
+  const ports = memoryPorts();
+  await ports.disk.mkdir('/out');
+  await (await ports.disk.open(path, 'w')).write(Buffer.from(`{"a":1}\n{"b":"${'x'.repeat(200_000)}`), 0);
+  const context = sinkContext(ports);
+  await (await fileSink.open({ path }, context)).write(records(2));
+  expect(await linesOf(ports)).toBe('{"a":1}\n2\n');
+  expect(context.log.lines).toMatchObject([{ level: 'warn', fields: { bytes: 200_006 } }]);
+});
+
+test('a full disk is waited out with one line in the log, and leaves no half line', async () => {
+  const ports = memoryPorts();
+  const context = sinkContext(ports);
+  const sink = await fileSink.open({ path }, context);
+  await sink.write(records('first'));
+  ports.disk.capacity = 12;
+  let written = false;
+  const writing = sink.write(records('second', 'third')).then(() => {
+    written = true;
+  });
+  for (let i = 0; i < 5; i++) {
+    await until(() => ports.clock.sleeping === 1);
+    ports.clock.advance(60_000);
+    await settle();
+  }
+  expect(written).toBe(false);
+  ports.disk.capacity = Number.POSITIVE_INFINITY;
+  await until(() => ports.clock.sleeping === 1);
+  ports.clock.advance(60_000);
+  await writing;
+  expect(await linesOf(ports)).toBe('"first"\n"second"\n"third"\n');
+  expect(context.log.lines.map(({ level }) => level)).toEqual(['error', 'info']);
+});
+
+test('a forced end stops the waiting for room', async () => {
+  const ports = memoryPorts();
+  const context = sinkContext(ports);
+  const sink = await fileSink.open({ path }, context);
+  ports.disk.capacity = 0;
+  const writing = sink.write(records('x'));
+  writing.catch(() => {});
+  await until(() => ports.clock.sleeping === 1);
+  context.stop.abort();
+  await expect(writing).rejects.toThrow(/Stopped while `\/out\/results.jsonl` could not be written/);
+});
+
+test('a failed sync ends the run: what was written counts as lost', async () => {
+  const ports = memoryPorts();
+  const sink = await fileSink.open({ path }, sinkContext(ports));
+  ports.disk.before = (operation) => {
+    if (operation === 'sync') throw Object.assign(new Error('EIO: i/o error'), { code: 'EIO' });
+  };
+  await expect(sink.write(records('x'))).rejects.toThrow(/could not be made durable: EIO/);
+});
+
+test('a confirmed line survives the plug being pulled, unless sync is off', async () => {
+  for (const sync of [true, false]) {
+    const ports = memoryPorts();
+    const sink = await fileSink.open({ path, sync }, sinkContext(ports));
+    await sink.write(records('x'));
+    ports.disk.crash();
+    expect(await linesOf(ports)).toBe(sync ? '"x"\n' : '');
+    expect(fileSink.delivery({ path, sync }).level).toBe('at least once');
+  }
+});
+
+test('values that JSON cannot hold are refused, each by its index, and the others are written', async () => {
+  const ports = memoryPorts();
+  const sink = await fileSink.open({ path }, sinkContext(ports));
+  const refused = await sink.write(records(1, undefined, 2, 10n));
+  expect(refused?.map(({ index }) => index)).toEqual([1, 3]);
+  expect(await linesOf(ports)).toBe('1\n2\n');
+});
