@@ -10,6 +10,9 @@ export interface StoredPartition {
   readonly idle?: true;
   /** Up to here event time had been moved on by idleness alone: older records are late with the reason `was-idle`. */
   readonly idleUntil?: number;
+  readonly lastOffset?: number;
+  /** The input had an end, it has been reached, and the windows have been closed. */
+  readonly ended?: true;
 }
 
 /** One source partition as its task sees it: how to read it, where it stands, how far its event time is. */
@@ -39,6 +42,8 @@ export class InputPartition {
       this.maxTime = stored.maxTime ?? this.maxTime;
       this.idle = stored.idle ?? false;
       this.idleUntil = stored.idleUntil ?? this.idleUntil;
+      this.lastOffset = stored.lastOffset ?? this.lastOffset;
+      this.ended = stored.ended ?? false;
     }
   }
 
@@ -54,6 +59,8 @@ export class InputPartition {
       ...(Number.isFinite(this.maxTime) && { maxTime: this.maxTime }),
       ...(this.idle && { idle: true }),
       ...(Number.isFinite(this.idleUntil) && { idleUntil: this.idleUntil }),
+      ...(this.lastOffset >= 0 && { lastOffset: this.lastOffset }),
+      ...(this.ended && { ended: true as const }),
     };
   }
 }

@@ -35,6 +35,8 @@ export class Task implements Surroundings {
   readonly partitions: InputPartition[] = [];
   /** Sources that belong to this task and have not shown a partition yet: they hold event time back. */
   readonly awaited: Set<string>;
+  /** Ids of the sources whose partitions this task owns. */
+  readonly sources: readonly string[];
   nodes: readonly Node[] = [];
   /** In the order of the graph: what an earlier one emits must reach a later one before its own time moves. */
   keyed: readonly KeyedNode[] = [];
@@ -46,9 +48,10 @@ export class Task implements Surroundings {
   #reading = false;
   #replay: IdleStep[] = [];
 
-  constructor(id: string, awaited: Iterable<string> = []) {
+  constructor(id: string, sources: readonly string[]) {
     this.id = id;
-    this.awaited = new Set(awaited);
+    this.sources = sources;
+    this.awaited = new Set(sources);
   }
 
   /** Runs one batch through the steps, record by record; event time moves on after each. */
@@ -108,6 +111,7 @@ export class Task implements Surroundings {
 
   /** Ends event time: every open window closes. For inputs that have an end. */
   finish(): void {
+    if (this.watermark === Number.POSITIVE_INFINITY) return;
     this.#advance(Number.POSITIVE_INFINITY);
     this.#release();
   }

@@ -1,0 +1,120 @@
+import { RunError } from '../errors.ts';
+import type { StepDefinition } from '../operator.ts';
+import type { Plan, PlanStep } from '../topology/plan.ts';
+import { decode, encode } from './codec.ts';
+import { type Catalogue, definitionOf } from './graph.ts';
+import type { Changes } from './keyed-state.ts';
+import type { StoredPartition } from './partition.ts';
+import type { StateStore } from './store.ts';
+import type { IdleStep } from './task.ts';
+
+const checkpointName = 'checkpoint';
+const formatVersion = 1;
+
+/** What a checkpoint holds beside keyed state: written in the same commit. */
+export interface Checkpoint {
+  readonly format: typeof formatVersion;
+  /** Counts the checkpoints of this state folder, from 1. */
+  readonly id: number;
+  /** When it was taken, in ms since the epoch. */
+  readonly at: number;
+  readonly topology: string;
+  readonly topologyHash: string;
+  /** The keyed steps that have state here, and what that state depends on. */
+  readonly steps: Readonly<Record<string, StepIdentity>>;
+  /** Watermark of each task that has one, in ms. */
+  readonly watermarks: Readonly<Record<string, number>>;
+  readonly partitions: Readonly<Record<string, StoredPartition>>;
+  /** All inputs have ended and their windows are closed. */
+  readonly ended?: true;
+}
+
+/** What a keyed step's state depends on: when it changes, the old state means nothing any more. */
+export interface StepIdentity {
+  readonly operator: string;
+  readonly version: number;
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+export function readCheckpoint(store: StateStore): Checkpoint | undefined {
+  const bytes = store.get(checkpointName);
+  if (bytes === undefined) return undefined;
+  const checkpoint = decode(checkpointName, bytes) as Checkpoint;
+  if (checkpoint.format !== formatVersion) {
+    throw new RunError(
+      `The state was written in checkpoint format ${checkpoint.format}; this version of penstock reads format ${formatVersion}. ` +
+        'Run it with the version that wrote it, or start with --fresh to build the state anew.',
+    );
+  }
+  return checkpoint;
+}
+
+export function putCheckpoint(changes: Changes, checkpoint: Checkpoint): void {
+  changes.puts.push([checkpointName, encode(checkpointName, checkpoint)]);
+}
+
+/** The keyed steps of a plan with what their state depends on. */
+export function stepIdentities(plan: Plan, catalogue: Catalogue): Record<string, StepIdentity> {
+  const identities: Record<string, StepIdentity> = {};
+  for (const step of plan.streams.flatMap(({ steps }) => steps)) {
+    if (step.kind !== 'step') continue;
+    const definition: StepDefinition = definitionOf(catalogue, 'step', step.operator);
+    if (definition.keyed) identities[step.id] = identity(step, definition);
+  }
+  return identities;
+}
+
+/** Refuses a plan whose keyed steps no longer fit the state that is there. Nothing is dropped without being told so. */
+export function checkCompatible(checkpoint: Checkpoint, plan: Plan, steps: Record<string, StepIdentity>): void {
+  if (checkpoint.topology !== plan.name) {
+    throw new RunError(
+      `The state folder holds state of the topology \`${checkpoint.topology}\`, not of \`${plan.name}\`. Give this one another folder with --state.`,
+    );
+  }
+  for (const [id, old] of Object.entries(checkpoint.steps)) {
+    const now = steps[id];
+    if (now === undefined) {
+      throw new RunError(
+        `The state folder holds state of the step \`${id}\`, which the topology no longer has. ${wayOut(`Give the step its id \`${id}\` back`)}`,
+      );
+    }
+    const before = describe(old);
+    const after = describe(now);
+    if (before !== after) {
+      throw new RunError(
+        `The state of the step \`${id}\` was made by ${before}; the topology now says ${after}. ${wayOut('Change it back')}`,
+      );
+    }
+  }
+}
+
+/** Name of a recorded idle step of a task. */
+export function idleName(task: string, sequence: number): string {
+  return `idle\u0000${task}\u0000${String(sequence).padStart(12, '0')}`;
+}
+
+export function readIdleSteps(store: StateStore, task: string): { name: string; step: IdleStep }[] {
+  return [...store.entries(`idle\u0000${task}\u0000`)].map(([name, bytes]) => ({
+    name,
+    step: decode(name, bytes) as IdleStep,
+  }));
+}
+
+function identity(step: PlanStep, definition: StepDefinition): StepIdentity {
+  const given = (step.options ?? {}) as Record<string, unknown>;
+  const names = definition.stateDependsOn ?? [];
+  return {
+    operator: step.operator,
+    version: definition.stateVersion ?? 1,
+    options: Object.fromEntries(names.map((name) => [name, given[name] ?? null])),
+  };
+}
+
+function describe({ operator, version, options }: StepIdentity): string {
+  const given = Object.entries(options).map(([name, value]) => `${name}: ${JSON.stringify(value)}`);
+  return `\`${operator}\` (${[`state version ${version}`, ...given].join(', ')})`;
+}
+
+function wayOut(undo: string): string {
+  return `${undo}, or start with --fresh to drop all state and positions of this folder.`;
+}

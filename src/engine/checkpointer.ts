@@ -1,0 +1,168 @@
+import type { Clock } from '../operator.ts';
+import type { Plan } from '../topology/plan.ts';
+import {
+  type Checkpoint,
+  idleName,
+  putCheckpoint,
+  readCheckpoint,
+  readIdleSteps,
+  type StepIdentity,
+} from './checkpoint.ts';
+import { encode } from './codec.ts';
+import { Gate } from './gate.ts';
+import type { Changes } from './keyed-state.ts';
+import type { StoredPartition } from './partition.ts';
+import type { SinkRunner } from './sink-runner.ts';
+import type { SourceHost } from './source-host.ts';
+import type { StateStore } from './store.ts';
+import type { IdleStep, Task } from './task.ts';
+
+/** The parts of a run that a checkpoint covers. They change while the run goes on. */
+export interface Covered {
+  readonly tasks: ReadonlyMap<string, Task>;
+  readonly hosts: readonly SourceHost[];
+  readonly runners: ReadonlyMap<string, SinkRunner>;
+  /** What has ended the run, if anything: then no checkpoint is taken any more. */
+  readonly failure: () => unknown;
+}
+
+/**
+ * Takes checkpoints: holds the intake, waits until the sinks have confirmed all that was read, takes state, watermarks and
+ * positions of one moment, lets the intake go on, and commits them as one unit.
+ */
+export class Checkpointer {
+  readonly gate = new Gate();
+  last: Checkpoint | undefined;
+  readonly #store: StateStore;
+  readonly #clock: Clock;
+  readonly #covered: Covered;
+  readonly #identity: { plan: Plan; hash: string; steps: Record<string, StepIdentity> };
+  readonly #partitions: Record<string, StoredPartition>;
+  #underWay: Promise<void> | undefined;
+  #changed = false;
+  #records = 0;
+  #idleSequence = 0;
+  #idleNames: string[] = [];
+
+  constructor(
+    store: StateStore,
+    clock: Clock,
+    identity: { plan: Plan; hash: string; steps: Record<string, StepIdentity> },
+    covered: Covered,
+  ) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#identity = identity;
+    this.#covered = covered;
+    this.last = readCheckpoint(store);
+    this.#partitions = { ...this.last?.partitions };
+  }
+
+  /** Records since the last cut. */
+  get records(): number {
+    return this.#records;
+  }
+
+  stored(partition: string): StoredPartition | undefined {
+    return this.#partitions[partition];
+  }
+
+  /** Something happened that the next checkpoint has to hold. */
+  changed(records = 0): void {
+    this.#changed = true;
+    this.#records += records;
+  }
+
+  /** Takes a checkpoint when anything has changed. One at a time: a call during another waits, then takes its own. */
+  async take(ended = false): Promise<void> {
+    while (this.#underWay) await this.#underWay;
+    if (!this.#changed || this.#covered.failure() !== undefined) return;
+    this.#underWay = this.#cutAndCommit(ended).finally(() => {
+      this.#underWay = undefined;
+    });
+    await this.#underWay;
+  }
+
+  /**
+   * Moves event time on because inputs are silent. Written before it is taken: after a crash the same step is taken at the
+   * same place, and windows close as they did. Resolves at once, with nothing done, while a checkpoint holds the intake.
+   */
+  async takeIdleStep(task: Task, step: IdleStep): Promise<void> {
+    if (this.gate.closed) return;
+    this.gate.close();
+    try {
+      const name = idleName(task.id, (this.last?.id ?? 0) * 1_000_000 + this.#idleSequence++);
+      await this.#store.commit({ puts: [[name, encode(name, step)]], removes: [] });
+      this.#idleNames.push(name);
+      task.takeIdleStep(step);
+      this.changed();
+    } finally {
+      this.gate.open();
+    }
+  }
+
+  /** Gives a restored task the idle steps that were taken after its checkpoint. */
+  replayIdleSteps(task: Task): void {
+    const recorded = readIdleSteps(this.#store, task.id);
+    this.#idleNames.push(...recorded.map(({ name }) => name));
+    this.#idleSequence += recorded.length;
+    task.replayIdleSteps(recorded.map(({ step }) => step));
+  }
+
+  async #cutAndCommit(ended: boolean): Promise<void> {
+    const changes: Changes = { puts: [], removes: [] };
+    while (this.gate.closed) await this.gate.closed;
+    this.gate.close();
+    try {
+      await this.#flush();
+      this.#cut(changes, ended);
+    } finally {
+      this.gate.open();
+    }
+    await this.#store.commit(changes);
+    await Promise.all(this.#covered.hosts.map((host) => host.committed()));
+  }
+
+  /** Resolves when every sink has confirmed all that was handed to it, dead letters of refused records included. */
+  async #flush(): Promise<void> {
+    for (;;) {
+      const failure = this.#covered.failure();
+      if (failure !== undefined) throw failure;
+      const busy = [...this.#covered.runners.values()].filter(({ pending }) => pending > 0);
+      if (busy.length === 0) return;
+      await Promise.all(busy.map((runner) => runner.progress()));
+    }
+  }
+
+  // Nothing else runs during this call: state, positions and watermarks are of one moment.
+  #cut(changes: Changes, ended: boolean): void {
+    this.#changed = false;
+    this.#records = 0;
+    for (const task of this.#covered.tasks.values()) {
+      task.snapshot(changes);
+      for (const partition of task.partitions) this.#partitions[partition.name] = partition.stored();
+    }
+    for (const host of this.#covered.hosts) host.notePositions();
+    changes.removes.push(...this.#idleNames);
+    this.#idleNames = [];
+    const { plan, hash, steps } = this.#identity;
+    this.last = {
+      format: 1,
+      id: (this.last?.id ?? 0) + 1,
+      at: this.#clock.now(),
+      topology: plan.name,
+      topologyHash: hash,
+      steps,
+      watermarks: this.#watermarks(),
+      partitions: { ...this.#partitions },
+      ...(ended && { ended: true as const }),
+    };
+    putCheckpoint(changes, this.last);
+  }
+
+  #watermarks(): Record<string, number> {
+    const known = Object.entries(this.last?.watermarks ?? {});
+    const now = [...this.#covered.tasks.values()].map((task) => [task.id, task.watermark] as const);
+    return Object.fromEntries([...known, ...now].filter(([, watermark]) => Number.isFinite(watermark)));
+  }
+}

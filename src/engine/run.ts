@@ -1,0 +1,341 @@
+import { BehaviorSubject, type Observable, Subject } from 'rxjs';
+import { RunError } from '../errors.ts';
+import type { Batch, Journal, Log, Ports } from '../operator.ts';
+import type { StreamRecord } from '../record.ts';
+import type { Plan } from '../topology/plan.ts';
+import { type BuildContext, buildTask, statePrefix } from './build-task.ts';
+import { checkCompatible, stepIdentities } from './checkpoint.ts';
+import { Checkpointer } from './checkpointer.ts';
+import { type Catalogue, definitionOf, Graph, type PlannedSource } from './graph.ts';
+import { dueIdleStep } from './idle.ts';
+import type { InputPartition } from './partition.ts';
+import { SinkRunner } from './sink-runner.ts';
+import { SourceHost } from './source-host.ts';
+import { readStatus, type Status } from './status.ts';
+import type { StateStore } from './store.ts';
+import { Task } from './task.ts';
+
+export interface RunOptions {
+  readonly plan: Plan;
+  readonly topologyHash: string;
+  readonly catalogue: Catalogue;
+  readonly ports: Ports;
+  readonly log: Log;
+  readonly store: StateStore;
+  /** Opens the durable log of a source under the state folder. */
+  openJournal(name: string): Promise<Journal>;
+  /** A checkpoint is taken so often, in ms; 5,000 unless given. */
+  readonly checkpointMs?: number;
+  /** … and after so many records; 1,000,000 unless given. */
+  readonly checkpointRecords?: number;
+}
+
+interface Finish {
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+// How often silence is looked at. Finer than any `idle` that makes sense, coarse enough to cost nothing.
+const silenceMs = 200;
+
+/** A topology at work. `done` resolves when its inputs have ended or it was stopped, and rejects with what ended it otherwise. */
+export class Run {
+  readonly done: Promise<void>;
+  readonly #options: RunOptions;
+  readonly #graph: Graph;
+  readonly #hosts: SourceHost[] = [];
+  readonly #runners = new Map<string, SinkRunner>();
+  readonly #tasks = new Map<string, Task>();
+  readonly #watched = new Map<string, Subject<readonly StreamRecord[]>>();
+  readonly #checkpointer: Checkpointer;
+  readonly #intake = new AbortController();
+  readonly #life = new AbortController();
+  readonly #status: BehaviorSubject<Status>;
+  #failure: unknown;
+  #closing: Promise<void> | undefined;
+  readonly #finish: Finish;
+
+  private constructor(options: RunOptions) {
+    this.#options = options;
+    this.#graph = new Graph(options.plan, options.catalogue);
+    const { plan, topologyHash: hash, store, ports } = options;
+    const steps = stepIdentities(plan, options.catalogue);
+    this.#checkpointer = new Checkpointer(
+      store,
+      ports.clock,
+      { plan, hash, steps },
+      {
+        tasks: this.#tasks,
+        hosts: this.#hosts,
+        runners: this.#runners,
+        failure: () => this.#failure,
+      },
+    );
+    const { last } = this.#checkpointer;
+    if (last) checkCompatible(last, plan, steps);
+    if (last?.ended) throw hasEnded(plan.name, last);
+    let finish!: Finish;
+    this.done = new Promise((resolve, reject) => {
+      finish = { resolve, reject };
+    });
+    // Whoever does not look at `done` learns of a failure by `stop` or the log, not by a crash of the process.
+    this.done.catch(() => undefined);
+    this.#finish = finish;
+    this.#status = new BehaviorSubject<Status>(this.status());
+  }
+
+  /** Opens sinks and sources and begins to pull. Rejects, with everything closed again, when one of them cannot be opened. */
+  static async start(options: RunOptions): Promise<Run> {
+    const run = new Run(options);
+    try {
+      await run.#openSinks();
+      await run.#openSources();
+    } catch (error) {
+      await run.#shut();
+      throw error;
+    }
+    for (const host of run.#hosts) host.begin();
+    void run.#everyInterval();
+    void run.#watchSilence();
+    run.#endWhatIsComplete();
+    return run;
+  }
+
+  /** The records at the end of a stream, in batches as they are processed. */
+  output(stream: string): Observable<readonly StreamRecord[]> {
+    return this.#watch(stream).asObservable();
+  }
+
+  /** The status after each checkpoint, and at the end. */
+  get status$(): Observable<Status> {
+    return this.#status.asObservable();
+  }
+
+  status(): Status {
+    return readStatus(this.#options.plan.name, this.#tasks.values(), this.#runners.values(), this.#checkpointer.last);
+  }
+
+  /** Stops pulling, waits for the sinks, takes a last checkpoint and closes. Open windows stay open, in the checkpoint. */
+  stop(): Promise<void> {
+    this.#closing ??= this.#close(false);
+    return this.#closing;
+  }
+
+  /** Ends at once, without waiting for sinks and without a checkpoint: the last one stands. */
+  kill(reason: Error): void {
+    this.#life.abort();
+    this.#fail(reason);
+  }
+
+  async #openSinks(): Promise<void> {
+    const { plan, catalogue, ports, log } = this.#options;
+    for (const stream of plan.streams) {
+      for (const step of stream.steps.filter(({ kind }) => kind === 'sink')) {
+        const sink = await definitionOf(catalogue, 'sink', step.operator).open(step.options, {
+          ports,
+          log,
+          topology: plan.name,
+          stream: stream.name,
+          id: step.id,
+          signal: this.#life.signal,
+          recordId,
+        });
+        this.#runners.set(step.id, new SinkRunner(step.id, sink, (error) => this.#fail(error)));
+      }
+    }
+  }
+
+  async #openSources(): Promise<void> {
+    const { catalogue, ports, log, plan } = this.#options;
+    for (const source of this.#graph.sources()) {
+      const host = new SourceHost(source, definitionOf(catalogue, 'source', source.step.operator), {
+        ports,
+        log,
+        topology: plan.name,
+        resumed: this.#checkpointer.last !== undefined,
+        signal: this.#intake.signal,
+        stored: (name) => this.#checkpointer.stored(name),
+        taskFor: (planned, input) => this.#taskFor(planned, input),
+        ingest: (task, input, batch) => this.#ingest(task, input, batch),
+        partitionEnded: (task, input) => this.#partitionEnded(task, input),
+        partitionLeft: (task, input) => this.#partitionLeft(task, input),
+        sourceComplete: () => this.#endWhatIsComplete(),
+        fail: (error) => this.#fail(error),
+        openJournal: (name) => this.#options.openJournal(name),
+      });
+      this.#hosts.push(host);
+      await host.open();
+    }
+  }
+
+  #taskFor(source: PlannedSource, input: InputPartition): Task {
+    const id = source.shared === undefined ? input.name : `shared/${source.shared.join('+')}`;
+    let task = this.#tasks.get(id);
+    if (task === undefined) {
+      task = new Task(id, source.shared ?? [source.step.id]);
+      task.watermark = this.#checkpointer.last?.watermarks[id] ?? task.watermark;
+      buildTask(task, this.#starts(source), this.#buildContext());
+      for (const { id: step, keyed } of task.keyed) keyed.restore(this.#options.store.entries(statePrefix(id, step)));
+      this.#tasks.set(id, task);
+    }
+    task.partitions.push(input);
+    task.awaited.delete(source.step.id);
+    if (task.awaited.size === 0) this.#checkpointer.replayIdleSteps(task);
+    return task;
+  }
+
+  #starts({ stream, shared }: PlannedSource): string[] {
+    if (shared === undefined) return [stream.name];
+    const all = this.#graph.sources().filter(({ step }) => shared.includes(step.id));
+    return all.map((source) => source.stream.name);
+  }
+
+  #buildContext(): BuildContext {
+    return {
+      graph: this.#graph,
+      catalogue: this.#options.catalogue,
+      topologyHash: this.#options.topologyHash,
+      runners: this.#runners,
+      watched: (stream) => this.#watch(stream),
+    };
+  }
+
+  #watch(stream: string): Subject<readonly StreamRecord[]> {
+    let subject = this.#watched.get(stream);
+    if (subject === undefined) {
+      subject = new Subject();
+      this.#watched.set(stream, subject);
+    }
+    return subject;
+  }
+
+  async #ingest(task: Task, input: InputPartition, batch: Batch): Promise<void> {
+    const { gate } = this.#checkpointer;
+    while (gate.closed) await gate.closed;
+    if (this.#intake.signal.aborted) return;
+    task.ingest(input, batch);
+    this.#checkpointer.changed(batch.length);
+    for (const runner of this.#runners.values()) while (runner.full && !this.#failure) await runner.progress();
+    if (this.#checkpointer.records >= (this.#options.checkpointRecords ?? 1_000_000)) void this.#takeCheckpoint();
+  }
+
+  async #partitionEnded(task: Task, input: InputPartition): Promise<void> {
+    const { gate } = this.#checkpointer;
+    while (gate.closed) await gate.closed;
+    if (this.#intake.signal.aborted) return;
+    input.ended = true;
+    this.#checkpointer.changed();
+    task.recomputeWatermark();
+    this.#endWhatIsComplete();
+  }
+
+  async #partitionLeft(task: Task, input: InputPartition): Promise<void> {
+    this.#checkpointer.changed();
+    await this.#checkpointer.take();
+    task.partitions.splice(task.partitions.indexOf(input), 1);
+    if (task.partitions.length === 0) this.#tasks.delete(task.id);
+    else task.recomputeWatermark();
+  }
+
+  /** Closes the windows of tasks whose inputs have all ended, and the run when all of them have. */
+  #endWhatIsComplete(): void {
+    if (this.#hosts.length < this.#graph.sources().length) return;
+    const open = this.#hosts.filter((host) => !host.ended);
+    for (const task of this.#tasks.values()) {
+      const waits = open.some((host) => task.sources.includes(host.source.step.id));
+      if (!waits && task.partitions.every(({ ended }) => ended)) task.finish();
+    }
+    if (open.length === 0) this.#closing ??= this.#close(true);
+  }
+
+  async #takeCheckpoint(): Promise<void> {
+    try {
+      await this.#checkpointer.take();
+      this.#status.next(this.status());
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  async #everyInterval(): Promise<void> {
+    const { ports, checkpointMs = 5_000 } = this.#options;
+    for (;;) {
+      await ports.clock.sleep(checkpointMs, this.#intake.signal);
+      if (this.#intake.signal.aborted) return;
+      await this.#takeCheckpoint();
+    }
+  }
+
+  async #watchSilence(): Promise<void> {
+    const { ports } = this.#options;
+    for (;;) {
+      await ports.clock.sleep(silenceMs, this.#intake.signal);
+      if (this.#intake.signal.aborted) return;
+      const readers = this.#hosts.flatMap((host) => [...host.readers]);
+      for (const task of this.#tasks.values()) {
+        const silences = readers
+          .filter((reader) => reader.task === task)
+          .map(({ input, partition, waitingSince }) => ({
+            input,
+            since: partition.caughtUp ? waitingSince : undefined,
+          }));
+        const step = dueIdleStep(task, silences, ports.clock.now());
+        if (step) await this.#checkpointer.takeIdleStep(task, step).catch((error) => this.#fail(error));
+      }
+    }
+  }
+
+  async #close(ended: boolean): Promise<void> {
+    try {
+      if (!ended) this.#intake.abort();
+      await Promise.all(this.#hosts.map((host) => host.rest()));
+      if (ended) this.#checkpointer.changed();
+      await this.#checkpointer.take(ended);
+      if (this.#failure !== undefined) throw this.#failure;
+      await this.#shut();
+      this.#finish.resolve();
+    } catch (error) {
+      this.#fail(error);
+      throw error;
+    } finally {
+      this.#status.next(this.status());
+      this.#status.complete();
+    }
+  }
+
+  async #shut(): Promise<void> {
+    this.#intake.abort();
+    for (const subject of this.#watched.values()) subject.complete();
+    const closed = [
+      ...this.#hosts.map((host) => host.close()),
+      ...[...this.#runners.values()].map((runner) => runner.close()),
+    ];
+    for (const result of await Promise.allSettled(closed)) {
+      if (result.status === 'rejected')
+        this.#options.log.warn('A connection did not close cleanly', { reason: String(result.reason) });
+    }
+    this.#life.abort();
+    await this.#options.store.close();
+  }
+
+  #fail(error: unknown): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = error;
+    this.#life.abort();
+    void this.#shut().finally(() => this.#finish.reject(error));
+  }
+}
+
+/** The same text for the same result, after any restart and in any replay. */
+function recordId(record: StreamRecord): string {
+  const { window } = record;
+  if (window) return `${window.step}/${String(record.key)}/${window.start}`;
+  return `${record.origin}/${record.offset}`;
+}
+
+function hasEnded(name: string, { id, at }: { id: number; at: number }): RunError {
+  return new RunError(
+    `The input of \`${name}\` has ended and its windows are closed (checkpoint ${id} of ${new Date(at).toISOString()}). ` +
+      'Start with --fresh to process it again from the beginning.',
+  );
+}

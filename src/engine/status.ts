@@ -1,0 +1,56 @@
+import type { Checkpoint } from './checkpoint.ts';
+import type { SinkRunner } from './sink-runner.ts';
+import type { Task } from './task.ts';
+
+/** What a run has done so far and where it stands. Counts begin anew with each start. */
+export interface Status {
+  readonly topology: string;
+  readonly partitions: readonly {
+    readonly name: string;
+    readonly read: number;
+    readonly rejected: number;
+    readonly offset: number;
+    /** Event time up to which the partition is complete, in ms; absent when it holds nothing back. */
+    readonly watermark?: number;
+    readonly idle: boolean;
+  }[];
+  readonly steps: Readonly<Record<string, { in: number; out: number; rejected: number; late: number; keys?: number }>>;
+  readonly sinks: Readonly<Record<string, { written: number; refused: number; pending: number }>>;
+  readonly checkpoint?: { readonly id: number; readonly at: number };
+}
+
+export function readStatus(
+  topology: string,
+  tasks: Iterable<Task>,
+  runners: Iterable<SinkRunner>,
+  checkpoint: Checkpoint | undefined,
+): Status {
+  const all = [...tasks];
+  const steps: Record<string, { in: number; out: number; rejected: number; late: number; keys?: number }> = {};
+  for (const task of all) {
+    for (const node of task.nodes) {
+      steps[node.id] ??= { in: 0, out: 0, rejected: 0, late: 0 };
+      const sum = steps[node.id]!;
+      for (const name of ['in', 'out', 'rejected', 'late'] as const) sum[name] += node.counts[name];
+    }
+    for (const { id, keyed } of task.keyed) steps[id]!.keys = (steps[id]!.keys ?? 0) + keyed.size;
+  }
+  const partitions = all.flatMap((task) =>
+    task.partitions.map((p) => ({
+      name: p.name,
+      read: p.counts.in,
+      rejected: p.counts.rejected,
+      offset: p.lastOffset,
+      ...(Number.isFinite(p.watermark) && { watermark: p.watermark }),
+      idle: p.idle,
+    })),
+  );
+  const sinks = Object.fromEntries([...runners].map((r) => [r.id, { ...r.counts, pending: r.pending }]));
+  return {
+    topology,
+    partitions,
+    steps,
+    sinks,
+    ...(checkpoint && { checkpoint: { id: checkpoint.id, at: checkpoint.at } }),
+  };
+}
