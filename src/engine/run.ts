@@ -116,9 +116,10 @@ export class Run {
   }
 
   /** Stops pulling, waits for the sinks, takes a last checkpoint and closes. Open windows stay open, in the checkpoint. */
-  stop(): Promise<void> {
+  async stop(): Promise<void> {
     this.#closing ??= this.#close(false);
-    return this.#closing;
+    await this.#closing;
+    await this.done;
   }
 
   /** Ends at once, without waiting for sinks and without a checkpoint: the last one stands. */
@@ -291,12 +292,11 @@ export class Run {
       await Promise.all(this.#hosts.map((host) => host.rest()));
       if (ended) this.#checkpointer.changed();
       await this.#checkpointer.take(ended);
-      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#failure !== undefined) return;
       await this.#shut();
       this.#finish.resolve();
     } catch (error) {
       this.#fail(error);
-      throw error;
     } finally {
       this.#status.next(this.status());
       this.#status.complete();
