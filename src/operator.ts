@@ -232,7 +232,7 @@ export interface SourceContext {
   /** Ends the run with an error, from outside a pull. */
   fail(error: Error): void;
   /** The durable log that makes a source replayable which is not. Its name is unique in the topology. */
-  journal(name: string): Promise<Journal>;
+  journal(name: string, options?: JournalSize): Promise<Journal>;
 }
 
 export interface OpenSource {
@@ -271,6 +271,10 @@ export interface Journal {
   /** Records before `offset` may be removed. */
   trim(offset: number): Promise<void>;
   close(): Promise<void>;
+}
+export interface JournalSize {
+  /** Appends wait while the journal is this large. */
+  readonly maxBytes?: number;
 }
 export interface JournalRecord {
   readonly topic: string;
@@ -324,7 +328,7 @@ export interface OpenSink {
 }
 
 export interface Delivery {
-  readonly level: 'exactly once' | 'effectively once' | 'at least once';
+  readonly level: 'exactly once' | 'effectively once' | 'at least once' | 'at most once';
   /** Why, and what to change for a better level. */
   readonly reason: string;
 }

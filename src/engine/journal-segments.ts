@@ -22,7 +22,7 @@ export function segmentAt(directory: string, base: number): Segment {
 export async function listSegments(disk: Disk, directory: string): Promise<Segment[]> {
   await disk.mkdir(directory);
   await disk.syncDirectory(dirname(directory));
-
+  await disk.syncDirectory(directory);
   const segments: Segment[] = [];
   for (const name of await disk.list(directory)) {
     const base = namePattern.exec(name)?.[1];

@@ -61,7 +61,7 @@ export class MemoryDisk implements Disk {
   capacity = Number.POSITIVE_INFINITY;
   /** Called before each operation, with its name and path; whatever it throws is the operation's error. */
   before: (operation: string, path: string) => void = () => {};
-  /** Rises with each crash: older file handles are dead. */
+  /** Raise it to kill the process, but not the power: older file handles are dead, and what was written stays. */
   life = 0;
   #entries = new Map<string, Inode>();
   #durableEntries = new Map<string, Inode>();
@@ -131,12 +131,7 @@ export class MemoryDisk implements Disk {
     for (const inode of new Set(this.#entries.values())) {
       inode.content = Buffer.from(inode.durable);
       for (const change of inode.changes.splice(0)) {
-        if (!survives()) continue;
-        const torn = 'data' in change && survives();
-        put(
-          inode,
-          torn ? { ...change, data: change.data.subarray(0, Math.floor(random() * change.data.length)) } : change,
-        );
+        for (const part of parts(change, random)) if (survives()) put(inode, part);
       }
       inode.durable = Buffer.from(inode.content);
     }
@@ -226,6 +221,14 @@ function put(inode: Inode, change: Change): void {
   inode.content.copy(content, 0, 0, Math.min(end, inode.content.length));
   if ('data' in change) change.data.copy(content, change.position);
   inode.content = content;
+}
+
+/** One write reaches the disk in pieces: of three in a row, the middle one may be missing. */
+function parts(change: Change, random: () => number): Change[] {
+  if ('length' in change || random() < 0.5) return [change];
+  const { data, position } = change;
+  const cuts = [random(), random()].map((at) => Math.floor(at * data.length)).sort((a, b) => a - b);
+  return [0, ...cuts].map((from, n) => ({ position: position + from, data: data.subarray(from, cuts[n]) }));
 }
 
 function code(name: string, path: string): Error {
