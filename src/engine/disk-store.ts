@@ -1,13 +1,9 @@
-import { createHash } from 'node:crypto';
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
 import { RunError } from '../errors.ts';
 import type { Changes } from './keyed-state.ts';
 import type { StateStore } from './store.ts';
-
-// LMDB takes keys up to 1,978 bytes. A longer name is kept under its digest; the value holds the key itself.
-const longestName = 600;
 
 /**
  * A store in one LMDB environment: a commit is one transaction, flushed to disk before it resolves.
@@ -16,23 +12,32 @@ const longestName = 600;
 export function openDiskStore(directory: string): StateStore {
   mkdirSync(directory, { recursive: true });
   const release = lock(directory);
-  let db: RootDatabase<Buffer, string>;
+  let db: RootDatabase<Buffer, Buffer>;
   try {
-    db = open<Buffer, string>({ path: join(directory, 'state.mdb'), encoding: 'binary', cache: false });
+    db = open<Buffer, Buffer>({
+      path: join(directory, 'state.mdb'),
+      encoding: 'binary',
+      keyEncoding: 'binary',
+      cache: false,
+    });
   } catch (error) {
     release();
     throw new RunError(`The state in ${directory} cannot be opened: ${(error as Error).message}`, { cause: error });
   }
+  let closed = false;
   return {
-    get: (name) => db.get(short(name)),
+    get: (name) => db.get(Buffer.from(name)),
     *entries(prefix) {
-      for (const { key, value } of db.getRange({ start: prefix, end: `${prefix}\uffff` })) yield [key, value];
+      const start = Buffer.from(prefix);
+      // No UTF-8 text has a byte 0xff.
+      const end = Buffer.concat([start, Buffer.of(0xff)]);
+      for (const { key, value } of db.getRange({ start, end })) yield [key.toString(), value];
     },
     async commit({ puts, removes }: Changes) {
       try {
         await db.transaction(() => {
-          for (const name of removes) db.remove(short(name));
-          for (const [name, bytes] of puts) db.put(short(name), bytes);
+          for (const name of removes) db.remove(Buffer.from(name));
+          for (const [name, bytes] of puts) db.put(Buffer.from(name), bytes);
         });
         await db.flushed;
       } catch (error) {
@@ -43,16 +48,12 @@ export function openDiskStore(directory: string): StateStore {
       }
     },
     async close() {
+      if (closed) return;
+      closed = true;
       await db.close();
       release();
     },
   };
-}
-
-function short(name: string): string {
-  if (Buffer.byteLength(name) <= longestName) return name;
-  const at = name.lastIndexOf('\u0000') + 1;
-  return `${name.slice(0, at)}#${createHash('sha256').update(name).digest('hex')}`;
 }
 
 /** Takes the folder for this process; a lock left by a process that is gone is taken over. */

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Key } from '../record.ts';
 import { decode, encode } from './codec.ts';
 import { Timers } from './timers.ts';
@@ -117,7 +118,13 @@ function stored(entry: Entry<unknown>): Stored {
   return [entry.key, entry.state, entry.timers.map(({ at, order }) => [at, order])];
 }
 
+// Stores bound their names (LMDB: 1,978 bytes). The value holds the key itself, so a digest is enough for a long one.
+const longestKeyName = 250;
+
 /** A key as text that keeps its type: `1` and `"1"` differ. */
 function keyName(key: Key): string {
-  return `${(typeof key)[0]}:${String(key)}`;
+  const name = `${(typeof key)[0]}:${String(key)}`;
+  // Lone surrogates have no UTF-8 of their own: as text, all of them would be one name.
+  if (name.length <= longestKeyName && !/\p{Surrogate}/u.test(name)) return name;
+  return `#${createHash('sha256').update(name, 'utf16le').digest('hex')}`;
 }
