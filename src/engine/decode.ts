@@ -39,7 +39,7 @@ function decodeJson(raw: RawRecord, clean: boolean): unknown {
   const text = data.toString('utf8', start, end);
   try {
     const value: unknown = JSON.parse(text);
-    if (!clean && mayHoldProto(text)) refuseProto(value);
+    if (!clean && needsLook(text)) look(value);
     return value;
   } catch (error) {
     if (error instanceof RejectError) throw error;
@@ -81,19 +81,28 @@ function checkDepth(data: Buffer, start: number, end: number): void {
   }
 }
 
-function mayHoldProto(text: string): boolean {
+// Cheap for nearly every payload: only these two can bring in what `look` refuses.
+function needsLook(text: string): boolean {
   return text.includes('__proto__') || text.includes('\\u');
 }
 
-function refuseProto(value: unknown): void {
-  if (typeof value !== 'object' || value === null) return;
-  if (Object.hasOwn(value, '__proto__')) {
-    throw new RejectError(
-      'payload-forbidden-key',
-      'The payload holds a key `__proto__`, which is not taken as data. Rename the key at the sender.',
-    );
+/** Refuses a key that means something else to JavaScript, and halves of surrogate pairs, which no UTF-8 sink or state can hold. */
+function look(value: unknown): void {
+  if (typeof value === 'string') {
+    if (!/\p{Surrogate}/u.test(value)) return;
+    throw new RejectError('payload-encoding', 'The payload holds half of a surrogate pair (`\\ud800` to `\\udfff`), which is no character.');
   }
-  for (const inner of Object.values(value)) refuseProto(inner);
+  if (typeof value !== 'object' || value === null) return;
+  for (const [key, inner] of Object.entries(value)) {
+    if (key === '__proto__') {
+      throw new RejectError(
+        'payload-forbidden-key',
+        'The payload holds a key `__proto__`, which is not taken as data. Rename the key at the sender.',
+      );
+    }
+    look(key);
+    look(inner);
+  }
 }
 
 // Node's own message quotes the payload, which must not reach logs: keep the place only.

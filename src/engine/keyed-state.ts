@@ -124,7 +124,6 @@ const longestKeyName = 250;
 /** A key as text that keeps its type: `1` and `"1"` differ. */
 function keyName(key: Key): string {
   const name = `${(typeof key)[0]}:${String(key)}`;
-  // Lone surrogates have no UTF-8 of their own: as text, all of them would be one name.
-  if (name.length <= longestKeyName && !/\p{Surrogate}/u.test(name)) return name;
-  return `#${createHash('sha256').update(name, 'utf16le').digest('hex')}`;
+  if (name.length <= longestKeyName) return name;
+  return `#${createHash('sha256').update(name).digest('hex')}`;
 }

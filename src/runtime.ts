@@ -1,0 +1,76 @@
+import { rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { openDiskStore } from './engine/disk-store.ts';
+import type { Catalogue } from './engine/graph.ts';
+import { openJournal } from './engine/journal.ts';
+import { Run } from './engine/run.ts';
+import type { Log, Ports } from './operator.ts';
+import { systemPorts } from './ports/system.ts';
+import { planHash } from './topology/plan-json.ts';
+import type { Plan } from './topology/plan.ts';
+
+export interface StartOptions {
+  /** Folder for checkpoints, journals and dead letters; `.penstock/<topology>` in the working folder unless given. */
+  readonly state?: string;
+  /** Drops the checkpoints of that folder first. Journals stay: what they hold has been acknowledged. */
+  readonly fresh?: boolean;
+  /** A checkpoint is taken so often, in ms; 5,000 unless given. */
+  readonly checkpointMs?: number;
+  readonly log?: Log;
+  readonly ports?: Ports;
+  /** Aborting it stops the run as `stop()` does. */
+  readonly signal?: AbortSignal;
+}
+
+/** Log lines go nowhere unless a log is given. */
+export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} };
+
+/**
+ * Starts a plan with its state on disk. Rejects with a RunError when the state does not fit, is in use, or a connection is
+ * refused; nothing is running then.
+ */
+export async function start(plan: Plan, catalogue: Catalogue, options: StartOptions = {}): Promise<Run> {
+  const { log = silentLog, ports = systemPorts(), signal } = options;
+  const state = stateFolder(plan, options);
+  if (options.fresh) await dropCheckpoints(state);
+  const store = openDiskStore(state);
+  try {
+    const run = await Run.start({
+      plan: withDeadLetters(plan, state),
+      topologyHash: planHash(plan),
+      catalogue,
+      ports,
+      log,
+      store,
+      openJournal: (name) => openJournal(ports.disk, join(state, 'journal', name), { log, clock: ports.clock }),
+      ...(options.checkpointMs !== undefined && { checkpointMs: options.checkpointMs }),
+    });
+    signal?.addEventListener('abort', () => void run.stop().catch(() => undefined), { once: true });
+    return run;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+/** Where a plan keeps its state. */
+export function stateFolder(plan: Plan, { state }: Pick<StartOptions, 'state'>): string {
+  return resolve(state ?? join('.penstock', plan.name));
+}
+
+/** A plan without an `otherwise` of its own gets one: dead letters go to a file in the state folder, never to nowhere. */
+export function withDeadLetters(plan: Plan, state: string): Plan {
+  if (plan.otherwise !== undefined) return plan;
+  const name = 'deadLetters';
+  const file = {
+    kind: 'sink' as const,
+    id: `${name}.file`,
+    operator: 'file',
+    options: { path: join(state, 'dead-letters.jsonl') },
+  };
+  return { ...plan, otherwise: name, streams: [...plan.streams, { name, from: [], steps: [file] }] };
+}
+
+async function dropCheckpoints(state: string): Promise<void> {
+  for (const file of ['state.mdb', 'state.mdb-lock']) await rm(join(state, file), { force: true });
+}
