@@ -1,0 +1,174 @@
+import { defineSink, defineSource, field, Type, template } from '../../src/operator.ts';
+import { connectionOptions, topicProblem } from './options.ts';
+import { openSink } from './sink.ts';
+import { openSource } from './source.ts';
+
+const topicName = (description: string) =>
+  Type.String({ description, minLength: 1, maxLength: 249, pattern: '^[a-zA-Z0-9._-]+$' });
+
+/**
+ * Reads Kafka topics as a member of a consumer group, one partition per task. The checkpoint says where to go on; the group's
+ * offsets follow it. Records that are gone before they were read end the run instead of being skipped.
+ */
+export const kafkaSource = defineSource({
+  name: 'kafka',
+  summary: 'Reads the records of Kafka topics.',
+  details:
+    'Instances with the same `group` share the partitions; each keeps its partitions as far as an even share allows. When a partition moves, its ' +
+    'work is finished and checkpointed; what was read after the last checkpoint of an instance that crashed is read again by the next one.\n\n' +
+    'The checkpoint decides where to go on. `start` is for partitions that it does not hold: it has no default, as beginning at the wrong end loses or ' +
+    'repeats records without a word. After each checkpoint the offsets are committed to the group, so that lag tools see them.\n\n' +
+    'If the records to read next were removed (retention), or the topic was deleted and made anew, the run ends with an error that names topic, ' +
+    'partition and offset. A topic that was made anew and has grown past the old offset cannot be told from the old one.\n\n' +
+    'A tombstone has the value `null`. The message key, as text, is the key of the record; headers are `meta.headers`. Transactions are read committed. ' +
+    'Values compressed with gzip are read; snappy, lz4 and zstd are not.',
+  options: Type.Object({
+    ...connectionOptions,
+    topic: Type.Optional(topicName('The topic to read.')),
+    topics: Type.Optional(
+      Type.Array(topicName('A topic.'), { description: 'Several topics to read.', minItems: 1, uniqueItems: true }),
+    ),
+    group: Type.Optional(Type.String({ description: 'Consumer group. Default: name of the topology.', minLength: 1 })),
+    start: Type.Optional(
+      Type.Enum(['fail', 'group', 'earliest', 'latest'], {
+        description:
+          'Where to begin with a partition that the checkpoint does not hold: at its first record, behind its last, where the group stands, or not at all.',
+        default: 'fail',
+      }),
+    ),
+    until: Type.Optional(
+      Type.Enum(['end'], {
+        description: '`end`: read up to where the partitions end when the run starts, then end. For replays and tests.',
+      }),
+    ),
+    keyedBy: Type.Optional(
+      field({
+        description:
+          'The field of the payload that the message key is equal to. With it, `keyBy` that field needs no repartitioning.',
+        examples: ['generatorID'],
+      }),
+    ),
+    keyFormat: Type.Optional(
+      Type.Enum(['text', 'base64', 'ignore'], {
+        description: 'How message keys are read. A key that is not UTF-8 is rejected as `text`.',
+        default: 'text',
+      }),
+    ),
+  }),
+  times: ['arrival', 'kafka'],
+  partitioned: true,
+  partitionedBy: ({ keyedBy }) => keyedBy ?? 'key',
+  check({ topic, topics }, check) {
+    if ((topic === undefined) === (topics === undefined)) {
+      check.problem(
+        [],
+        topic === undefined ? 'Nothing says which topic to read.' : 'Both `topic` and `topics` are given.',
+        'Write `topic: readings`, or `topics: [readings, alarms]`.',
+      );
+    }
+  },
+  examples: [
+    {
+      title: 'A topic whose messages are keyed by generatorID, from its first record on',
+      options: {
+        brokers: '127.0.0.1:9092',
+        topic: 'emergency_generators',
+        start: 'earliest',
+        keyedBy: 'generatorID',
+        time: 'kafka',
+      },
+    },
+    {
+      title: 'With TLS and a password',
+      options: {
+        brokers: 'kafka-1:9093,kafka-2:9093',
+        ssl: true,
+        // biome-ignore lint/suspicious/noTemplateCurlyInString: this is how YAML users write it
+        sasl: { mechanism: 'scram-sha-512', username: 'penstock', password: '${KAFKA_PASSWORD}' },
+        topic: 'sensors.temperature',
+        group: 'alerts',
+        start: 'latest',
+      },
+    },
+  ],
+  open: (options, context) => openSource(options, context),
+});
+
+/**
+ * Writes records to Kafka as JSON, durable at all replicas, in order per key. Waits for a broker that is away; refuses what the
+ * topic never takes; after a crash, what was written since the last checkpoint is written again with the same `penstock-id`.
+ */
+export const kafkaSink = defineSink({
+  name: 'kafka',
+  summary: 'Writes each record to a Kafka topic, as JSON.',
+  details:
+    'A key is written as text, numbers and booleans as JSON. Its partition is the one that a Java producer chooses, unless a `partition` step has chosen. ' +
+    "Each record carries a header `penstock-id`, the same text for the same result after any restart, and its event time as the record's timestamp. The value `null` is " +
+    'a tombstone; bytes (`format: bytes`) are written as they are.\n\n' +
+    'A write is confirmed when all in-sync replicas have it (`acks=all`, idempotent producer). A broker that is away is waited for, in order per key. ' +
+    'Refused, and sent to `otherwise`, are: a record larger than the topic takes, a timestamp that the topic does not take, a key field that is missing, a topic name from the data that ' +
+    'Kafka does not allow or that is not there. A topic written out in full that is not there, or a missing right, ends the run.',
+  options: Type.Object(
+    {
+      ...connectionOptions,
+      topic: template({
+        description: 'The topic: a name, or a template that makes one from the record.',
+        examples: ['kafka_downsampled', "{meta.topic.replace('/', '.')}"],
+      }),
+      key: Type.Optional(
+        field({
+          description: "The field whose value is the message key. Default: the record's key.",
+          examples: ['generatorID'],
+        }),
+      ),
+      headers: Type.Optional(
+        Type.Record(Type.String({ minLength: 1 }), template({ description: 'The value of the header.' }), {
+          description: 'More headers, by name.',
+          examples: [{ region: '{region}' }],
+        }),
+      ),
+      compression: Type.Optional(
+        Type.Enum(['none', 'gzip'], { description: 'How batches are compressed.', default: 'none' }),
+      ),
+      createTopic: Type.Optional(
+        Type.Object(
+          {
+            partitions: Type.Integer({ description: 'Number of partitions.', minimum: 1 }),
+            replication: Type.Optional(
+              Type.Integer({ description: 'Copies of each partition; 3 in production.', minimum: 1, default: 1 }),
+            ),
+          },
+          { additionalProperties: false, description: 'Make the topic if it is not there.' },
+        ),
+      ),
+    },
+    { additionalProperties: false },
+  ),
+  examples: [
+    {
+      title: 'Keyed by generatorID',
+      options: { brokers: '127.0.0.1:9092', topic: 'kafka_downsampled', key: 'generatorID' },
+    },
+    {
+      title: 'Each MQTT topic to the Kafka topic of the same name',
+      options: { brokers: '127.0.0.1:9092', topic: "{meta.topic.replace('/', '.')}" },
+    },
+  ],
+  delivery: () => ({
+    level: 'at least once',
+    reason:
+      'Nothing is lost, and retries within a run are not stored twice; but what was written after the last checkpoint is written again after a crash, with the same ' +
+      '`penstock-id` header. It is effectively once for readers that drop an id they have seen, or, where each result of a key replaces the one before, for a compacted topic. ' +
+      'To repeat less, checkpoint more often.',
+  }),
+  type({ topic, key, headers }, check) {
+    if (topic.includes('{')) check.expression(['topic']);
+    else {
+      const problem = topicProblem(topic);
+      if (problem) check.problem(['topic'], `\`${topic}\` is no name for a Kafka topic: ${problem}.`);
+    }
+    if (key !== undefined) check.expression(['key']);
+    for (const name of Object.keys(headers ?? {})) check.expression(['headers', name]);
+  },
+  open: (options, context) => openSink(options, context),
+});

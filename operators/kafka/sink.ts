@@ -1,0 +1,160 @@
+import {
+  compileTemplate,
+  type Key,
+  type OpenSink,
+  type Refused,
+  RejectError,
+  type Render,
+  RunError,
+  type SinkContext,
+  type StreamRecord,
+} from '../../src/operator.ts';
+import { type Outgoing, Trouble } from './driver.ts';
+import { openKafkajs } from './kafkajs.ts';
+import { Lane } from './lane.ts';
+import { partitionOf } from './murmur2.ts';
+import { type SinkOptions, topicProblem } from './options.ts';
+import { Topics } from './topics.ts';
+
+/** The header that names a result: the same after any restart or replay. */
+export const idHeader = 'penstock-id';
+
+/** Connects; looks for the topic, or makes it, when it is the same for all records. */
+export async function openSink(
+  options: SinkOptions,
+  context: SinkContext,
+  openDriver: typeof openKafkajs = openKafkajs,
+): Promise<OpenSink> {
+  const fixed = !options.topic.includes('{');
+  try {
+    const driver = await openDriver(options, context);
+    const topics = await Topics.open(driver, options, context, !fixed);
+    if (fixed) await topics.require(options.topic);
+    return new KafkaSink(options, topics, context);
+  } catch (error) {
+    throw error instanceof Trouble ? new RunError(error.message, { where: context.id, cause: error.cause }) : error;
+  }
+}
+
+class KafkaSink implements OpenSink {
+  readonly #topics: Topics;
+  readonly #context: SinkContext;
+  readonly #topic: Render;
+  readonly #key: (record: StreamRecord) => Key | undefined;
+  readonly #headers: readonly (readonly [string, Render])[];
+
+  constructor(options: SinkOptions, topics: Topics, context: SinkContext) {
+    this.#topics = topics;
+    this.#context = context;
+    this.#topic = options.topic.includes('{') ? compileTemplate(options.topic) : () => options.topic;
+    this.#key = options.key === undefined ? (record) => record.key : fieldKey(options.key);
+    this.#headers = Object.entries(options.headers ?? {}).map(([name, text]) => [name, compileTemplate(text)]);
+  }
+
+  async write(records: readonly StreamRecord[]): Promise<readonly Refused[] | undefined> {
+    const refused: Refused[] = [];
+    const lanes = await this.#sort(records, refused);
+    await this.#topics.writeAll(lanes, refused);
+    return refused.length > 0 ? refused.sort((a, b) => a.index - b.index) : undefined;
+  }
+
+  close(): Promise<void> {
+    return this.#topics.close();
+  }
+
+  /** Sorts the records by topic and partition; those that cannot be sent at all are refused. */
+  async #sort(records: readonly StreamRecord[], refused: Refused[]): Promise<Lane[]> {
+    const lanes = new Map<string, Lane>();
+    const counts = new Map<string, number | string>();
+    // Records without a key go together to one partition, another one for each write.
+    const chance = this.#context.ports.random();
+    for (let index = 0; index < records.length; index++) {
+      const record = records[index]!;
+      try {
+        const topic = this.#topicOf(record);
+        const count = counts.get(topic) ?? (await this.#topics.partitions(topic));
+        counts.set(topic, count);
+        if (typeof count === 'string') throw new RejectError('sink-refused', count);
+        const outgoing = this.#encode(record);
+        const partition = choosePartition(record, outgoing.key, count, chance, topic);
+        const name = `${topic}/${partition}`;
+        const lane = lanes.get(name) ?? new Lane(topic, partition);
+        lanes.set(name, lane);
+        lane.add(index, outgoing);
+      } catch (error) {
+        if (!(error instanceof RejectError)) throw error;
+        refused.push({ index, message: error.message });
+      }
+    }
+    return [...lanes.values()];
+  }
+
+  #topicOf(record: StreamRecord): string {
+    const topic = this.#topic(record);
+    const problem = topicProblem(topic);
+    if (problem === undefined) return topic;
+    throw new RejectError('sink-refused', `\`topic\` gave a name that Kafka does not take: ${problem}.`);
+  }
+
+  #encode(record: StreamRecord): Outgoing {
+    const key = this.#key(record);
+    const headers: Record<string, string> = { [idHeader]: this.#context.recordId(record) };
+    for (const [name, render] of this.#headers) headers[name] = render(record);
+    return {
+      key: key === undefined ? null : Buffer.from(typeof key === 'string' ? key : JSON.stringify(key)),
+      value: encodeValue(record.value),
+      headers,
+      ...(record.time >= 0 && Number.isFinite(record.time) && { timestamp: String(Math.trunc(record.time)) }),
+    };
+  }
+}
+
+function choosePartition(
+  record: StreamRecord,
+  key: Buffer | null,
+  count: number,
+  chance: number,
+  topic: string,
+): number {
+  const { partition } = record;
+  if (partition === undefined) return key === null ? Math.floor(chance * count) : partitionOf(key, count);
+  if (partition < count) return partition;
+  throw new RejectError(
+    'sink-refused',
+    `Partition ${partition} was chosen for the record, but topic \`${topic}\` has ${count}, counted from 0. ` +
+      'Give the topic as many partitions as the `partition` step says, or the step as many as the topic has.',
+  );
+}
+
+function encodeValue(value: unknown): Buffer | null {
+  if (value === null) return null;
+  if (Buffer.isBuffer(value)) return value;
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch (error) {
+    throw new RejectError('sink-refused', `The value cannot be written as JSON: ${(error as Error).message}`);
+  }
+  if (text === undefined)
+    throw new RejectError('sink-refused', `The value is ${typeof value}, which JSON cannot hold.`);
+  return Buffer.from(text);
+}
+
+function fieldKey(path: string): (record: StreamRecord) => Key {
+  const names = path.split('.');
+  return ({ value }) => {
+    let found: unknown = value;
+    for (const name of names) {
+      const inside = typeof found === 'object' && found !== null && Object.hasOwn(found, name);
+      found = inside ? (found as Record<string, unknown>)[name] : undefined;
+    }
+    if (typeof found === 'string' || typeof found === 'boolean' || Number.isFinite(found)) return found as Key;
+    const kind = found === null ? 'null' : Array.isArray(found) ? 'an array' : typeof found;
+    throw new RejectError(
+      'sink-refused',
+      found === undefined
+        ? `The record has no field \`${path}\`, which is its \`key\`.`
+        : `Field \`${path}\`, the record's \`key\`, is ${kind}; expected text, a number, true or false.`,
+    );
+  };
+}

@@ -1,0 +1,274 @@
+import { type OpenSource, type Position, RunError, type SourceContext } from '../../src/operator.ts';
+import {
+  type Admin,
+  type Driver,
+  type Fetched,
+  type Reader,
+  type ReaderEvents,
+  type TopicPartition,
+  Trouble,
+} from './driver.ts';
+import { Intake, type IntakeHost } from './intake.ts';
+import { openKafkajs } from './kafkajs.ts';
+import type { Connection } from './options.ts';
+
+export interface SourceOptions extends Connection {
+  readonly topic?: string;
+  readonly topics?: readonly string[];
+  readonly group?: string;
+  readonly start?: 'fail' | 'group' | 'earliest' | 'latest';
+  readonly until?: 'end';
+  readonly keyFormat?: IntakeHost['keyFormat'];
+}
+
+const firstWaitMs = 200;
+const longestWaitMs = 5_000;
+
+/** Connects and joins the group. Partitions are assigned to the engine as the group hands them out. */
+export async function openSource(
+  options: SourceOptions,
+  context: SourceContext,
+  openDriver: typeof openKafkajs = openKafkajs,
+): Promise<OpenSource> {
+  const topics = [...new Set([...(options.topics ?? []), ...(options.topic === undefined ? [] : [options.topic])])];
+  if (!context.resumed && (options.start ?? 'fail') === 'fail') {
+    throw new RunError(
+      `\`${context.id}\` has no checkpoint to go on from, and nothing says where in \`${topics.join('`, `')}\` to begin. ` +
+        'Add `start: earliest` (all records), `start: latest` (new ones only) or `start: group` (where the consumer group stands). ' +
+        'Once there is a checkpoint, it decides.',
+      { where: context.id },
+    );
+  }
+  try {
+    const driver = await openDriver(options, context);
+    const source = new KafkaSource(options, topics, driver, context);
+    await source.open();
+    return source;
+  } catch (error) {
+    throw asRunError(error, context.id);
+  }
+}
+
+function asRunError(error: unknown, where: string): unknown {
+  return error instanceof Trouble ? new RunError(error.message, { where, cause: error.cause }) : error;
+}
+
+class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
+  readonly keyFormat: IntakeHost['keyFormat'];
+  readonly #options: SourceOptions;
+  readonly #topics: readonly string[];
+  readonly #driver: Driver;
+  readonly #context: SourceContext;
+  readonly #group: string;
+  #reader: Reader | undefined;
+  /** Where a bounded read ends, by partition. */
+  #until: ReadonlyMap<string, number> | undefined;
+  #intakes = new Map<string, Intake>();
+  /** Intakes of partitions that moved away and are not yet given back to the engine. */
+  #lost: Intake[] = [];
+  #wanted: readonly TopicPartition[] = [];
+  /** Counts assignments: what was begun for an older one is dropped. */
+  #epoch = 0;
+  #settling: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(options: SourceOptions, topics: readonly string[], driver: Driver, context: SourceContext) {
+    this.keyFormat = options.keyFormat ?? 'text';
+    this.#options = options;
+    this.#topics = topics;
+    this.#driver = driver;
+    this.#context = context;
+    this.#group = options.group ?? context.topology;
+    context.signal.addEventListener('abort', () => this.#endAll());
+  }
+
+  async open(): Promise<void> {
+    // Also the first look at the brokers: what is wrong with them is said before a group is joined.
+    const ends = new Map<string, number>();
+    await this.#driver.admin(async (admin) => {
+      for (const topic of this.#topics) {
+        for (const [partition, { high }] of await admin.offsets(topic)) ends.set(`${topic}/${partition}`, high);
+      }
+    });
+    if (this.#options.until === 'end') this.#until = ends;
+    this.#reader = await this.#driver.read({ group: this.#group, topics: this.#topics }, this);
+    this.#settle();
+  }
+
+  get live(): boolean {
+    return this.#reader?.live ?? false;
+  }
+
+  now(): number {
+    return this.#context.ports.clock.now();
+  }
+
+  onRoom(partition: TopicPartition): void {
+    this.#reader?.resume(partition);
+  }
+
+  assigned(partitions: readonly TopicPartition[]): void {
+    this.#epoch++;
+    this.#wanted = partitions;
+    const wanted = new Set(partitions.map(idOf));
+    for (const [id, intake] of this.#intakes) {
+      if (wanted.has(id)) continue;
+      this.#intakes.delete(id);
+      this.#lost.push(intake);
+    }
+    for (const intake of this.#intakes.values()) this.#goOn(intake);
+    if (this.#reader) this.#settle();
+  }
+
+  fetched(batch: Fetched): boolean {
+    const intake = this.#intakes.get(idOf(batch));
+    // Fetched for an assignment that is over.
+    if (intake === undefined) return false;
+    const expected = intake.expected;
+    const answer = intake.offer(batch, this.now());
+    if (answer === 'gap') this.failed(gone(batch, expected, batch.from!));
+    return answer === 'room';
+  }
+
+  failed(error: Error): void {
+    if (!this.#closed) this.#context.fail(asRunError(error, this.#context.id) as Error);
+  }
+
+  async committed(positions: ReadonlyMap<string, Position>): Promise<void> {
+    const offsets = [...this.#intakes.values()].flatMap(({ id, topic, partition }) => {
+      const position = positions.get(id);
+      return position === undefined ? [] : [{ topic, partition, offset: Number(position) }];
+    });
+    try {
+      await this.#reader?.commit(offsets);
+    } catch (error) {
+      // The checkpoint holds the positions; the group only informs those who watch its lag.
+      if (!this.#closed) {
+        this.#context.log.warn(`Offsets were not committed to group \`${this.#group}\`: ${(error as Error).message}`);
+      }
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#epoch++;
+    this.#endAll();
+    await this.#reader?.close();
+  }
+
+  #endAll(): void {
+    for (const intake of [...this.#intakes.values(), ...this.#lost]) intake.end();
+  }
+
+  #goOn(intake: Intake): void {
+    this.#reader?.seek(intake, intake.expected);
+    if (!intake.full) this.#reader?.resume(intake);
+  }
+
+  // One after the other: a partition that comes back must find its old work finished.
+  #settle(): void {
+    const epoch = this.#epoch;
+    this.#settling = this.#settling
+      .then(() => this.#giveBack())
+      .then(() => this.#takeOver(epoch))
+      .catch((error) => this.failed(error));
+  }
+
+  async #giveBack(): Promise<void> {
+    const lost = this.#lost.splice(0);
+    await Promise.all(
+      lost.map((intake) => {
+        const done = this.#context.revoke(intake.id);
+        intake.end();
+        return done;
+      }),
+    );
+  }
+
+  async #takeOver(epoch: number): Promise<void> {
+    const added = this.#wanted.filter((partition) => !this.#intakes.has(idOf(partition)));
+    const places = await this.#places(added, epoch);
+    if (epoch !== this.#epoch || this.#closed) return;
+    for (const place of places) {
+      const intake = new Intake(place, place, this, this.#until?.get(idOf(place)));
+      this.#intakes.set(intake.id, intake);
+      this.#context.assign(intake);
+      this.#goOn(intake);
+    }
+    if (this.#until) this.#context.complete();
+  }
+
+  /** Where to begin with each partition. Waits for brokers that are away, as long as the assignment stands. */
+  async #places(added: readonly TopicPartition[], epoch: number): Promise<Place[]> {
+    for (
+      let waitMs = firstWaitMs;
+      added.length > 0 && epoch === this.#epoch;
+      waitMs = Math.min(2 * waitMs, longestWaitMs)
+    ) {
+      try {
+        return await this.#driver.admin((admin) => this.#look(admin, added));
+      } catch (error) {
+        if (!(error instanceof Trouble) || error.kind !== 'passing') throw error;
+        this.#context.log.warn(`${error.message} Trying again.`);
+        await this.#context.ports.clock.sleep(waitMs, this.#context.signal);
+        if (this.#context.signal.aborted) break;
+      }
+    }
+    return [];
+  }
+
+  async #look(admin: Admin, added: readonly TopicPartition[]): Promise<Place[]> {
+    const places: Place[] = [];
+    for (const topic of new Set(added.map((partition) => partition.topic))) {
+      const offsets = await admin.offsets(topic);
+      const committed = this.#options.start === 'group' ? await admin.committed(this.#group, topic) : undefined;
+      for (const place of added.filter((partition) => partition.topic === topic)) {
+        const { low, high } = offsets.get(place.partition) ?? { low: 0, high: 0 };
+        const start = this.#startOf(place, low, high, committed?.get(place.partition));
+        if (start < low || start > high) throw gone(place, start, start < low ? low : high);
+        const known = this.#context.position(idOf(place)) !== undefined;
+        places.push({ topic, partition: place.partition, start, end: high, known });
+      }
+    }
+    return places;
+  }
+
+  #startOf(place: TopicPartition, low: number, high: number, committed: number | undefined): number {
+    const position = this.#context.position(idOf(place));
+    if (position !== undefined) return Number(position);
+    const { start = 'fail' } = this.#options;
+    if (start === 'earliest') return low;
+    if (start === 'latest') return high;
+    if (committed !== undefined) return committed;
+    throw new RunError(
+      start === 'group'
+        ? `Group \`${this.#group}\` has committed nothing for topic \`${place.topic}\`, partition ${place.partition}. ` +
+            'Say `start: earliest` or `start: latest`, or set the offset of the group.'
+        : `The checkpoint holds no position for topic \`${place.topic}\`, partition ${place.partition}: it is new, or another ` +
+            'instance has read it so far. Say where to begin with such partitions: `start: earliest`, `latest` or `group`.',
+      { where: this.#context.id },
+    );
+  }
+}
+
+interface Place extends TopicPartition {
+  readonly start: number;
+  readonly end: number;
+  /** The start is the checkpointed position. */
+  readonly known: boolean;
+}
+
+function idOf({ topic, partition }: TopicPartition): string {
+  return `${topic}/${partition}`;
+}
+
+function gone({ topic, partition }: TopicPartition, offset: number, edge: number): Trouble {
+  const where = `Topic \`${topic}\`, partition ${partition}`;
+  const help = 'To accept the gap, start with --fresh and say where to begin with `start`.';
+  return new Trouble(
+    'final',
+    offset < edge
+      ? `${where} is to be read from offset ${offset}, but begins at ${edge}: the records between were removed before they were read. ${help}`
+      : `${where} is to be read from offset ${offset}, but ends at ${edge}: it was deleted and made anew, or cut off. ${help}`,
+  );
+}

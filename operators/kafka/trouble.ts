@@ -1,0 +1,118 @@
+import { Trouble, type TroubleKind } from './driver.ts';
+
+/** The fields of kafkajs errors that tell them apart. */
+interface Raw {
+  readonly name?: string;
+  readonly message?: string;
+  /** Name of the protocol error. */
+  readonly type?: string;
+  /** Of the socket: `ECONNREFUSED` and so on. A number in protocol errors. */
+  readonly code?: string | number;
+  readonly retriable?: boolean;
+  readonly broker?: string;
+  readonly cause?: unknown;
+}
+
+const kinds: Readonly<Record<string, TroubleKind>> = {
+  MESSAGE_TOO_LARGE: 'tooLarge',
+  RECORD_LIST_TOO_LARGE: 'tooLarge',
+  INVALID_TIMESTAMP: 'rejected',
+  INVALID_RECORD: 'rejected',
+  UNKNOWN_TOPIC_OR_PARTITION: 'unknownTopic',
+  INVALID_TOPIC_EXCEPTION: 'badTopic',
+  SASL_AUTHENTICATION_FAILED: 'final',
+  UNSUPPORTED_SASL_MECHANISM: 'final',
+  ILLEGAL_SASL_STATE: 'final',
+  UNSUPPORTED_VERSION: 'final',
+  UNSUPPORTED_COMPRESSION_TYPE: 'final',
+  INVALID_REQUIRED_ACKS: 'final',
+  INVALID_GROUP_ID: 'final',
+  INVALID_PARTITIONS: 'final',
+  INVALID_REPLICATION_FACTOR: 'final',
+  POLICY_VIOLATION: 'final',
+  INVALID_SESSION_TIMEOUT: 'final',
+  INCONSISTENT_GROUP_PROTOCOL: 'final',
+  GROUP_MAX_SIZE_REACHED: 'final',
+};
+
+/** The error that lies at the bottom: kafkajs wraps it when it has given up retrying. */
+export function rootOf(error: unknown): Raw {
+  let raw = error as Raw;
+  while (raw.type === undefined && typeof raw.cause === 'object' && raw.cause !== null) raw = raw.cause as Raw;
+  return raw;
+}
+
+/** Puts an error of kafkajs into words, for a connection to `address`. What is not known to be final counts as passing. */
+export function toTrouble(error: unknown, address: string, user?: string): Trouble {
+  if (error instanceof Trouble) return error;
+  const raw = rootOf(error);
+  const kind = kindOf(raw);
+  return new Trouble(kind, wording(raw, address, user), error);
+}
+
+function kindOf(raw: Raw): TroubleKind {
+  if (raw.type !== undefined) {
+    const known = kinds[raw.type];
+    if (known !== undefined) return known;
+    return raw.type.endsWith('_AUTHORIZATION_FAILED') ? 'final' : 'passing';
+  }
+  if (raw.name === 'KafkaJSSASLAuthenticationError' || raw.name === 'KafkaJSServerDoesNotSupportApiKey') return 'final';
+  if (raw.name === 'KafkaJSNotImplemented') return 'final';
+  return 'passing';
+}
+
+function wording(raw: Raw, address: string, user: string | undefined): string {
+  const at = raw.broker ?? address;
+  const message = raw.message ?? String(raw);
+  const type = raw.type ?? '';
+  if (raw.name === 'KafkaJSSASLAuthenticationError' || type === 'SASL_AUTHENTICATION_FAILED') {
+    return `Kafka at ${address} does not let user \`${user ?? ''}\` in. Check \`sasl.username\`, \`sasl.password\` and \`sasl.mechanism\`.`;
+  }
+  if (type === 'UNSUPPORTED_SASL_MECHANISM' || type === 'ILLEGAL_SASL_STATE') {
+    return `Kafka at ${address} does not take this way to log in. Check \`sasl.mechanism\`, and that the port is the one of a SASL listener.`;
+  }
+  if (type.endsWith('_AUTHORIZATION_FAILED')) {
+    const what = type.replace('_AUTHORIZATION_FAILED', '').toLowerCase().replaceAll('_', ' ');
+    return `Kafka at ${address} denies access to the ${what}. Give ${user ? `user \`${user}\`` : 'this client'} the right to it (an ACL).`;
+  }
+  if (raw.name === 'KafkaJSConnectionError' || raw.name === 'KafkaJSConnectionClosedError' || isSocketCode(raw.code)) {
+    return connectionWording(raw, at, message);
+  }
+  if (raw.name === 'KafkaJSRequestTimeoutError') return `Kafka at ${at} did not answer in time.`;
+  return `Kafka at ${address} answered: ${message.replace(/\.?$/, '.')}`;
+}
+
+function connectionWording(raw: Raw, at: string, message: string): string {
+  const code = String(raw.code ?? '');
+  if (code === 'ECONNREFUSED') {
+    return `Nothing listens at ${at}, where Kafka was expected. Check \`brokers\`, and that Kafka is up.`;
+  }
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
+    return `The name of the Kafka broker ${at} cannot be resolved. Check \`brokers\` and the DNS.`;
+  }
+  if (/CERT|SELF_SIGNED|VERIFY|ALTNAME/.test(code)) {
+    return `The certificate of Kafka at ${at} is not trusted (${code}). Give the authority's certificate as \`ssl.ca\`.`;
+  }
+  if (code.startsWith('ERR_SSL') || code === 'EPROTO') {
+    return `Kafka at ${at} does not speak TLS as expected (${code}). Check that the port is the one of an SSL listener.`;
+  }
+  if (/timeout/i.test(message) || code === 'ETIMEDOUT' || code === 'EHOSTUNREACH') {
+    return `Kafka at ${at} cannot be reached: no answer in time. Check \`brokers\` and the firewall.`;
+  }
+  return (
+    `Kafka at ${at} closed the connection${code ? ` (${code})` : ''}. ` +
+    'If it does so at once, the port may want TLS (`ssl`) or a login (`sasl`).'
+  );
+}
+
+function isSocketCode(code: unknown): boolean {
+  return typeof code === 'string' && /^(E[A-Z]+|ERR_(SSL|TLS)|SELF_SIGNED|UNABLE_|CERT_|DEPTH_)/.test(code);
+}
+
+/** Says that a topic is not there, and how to make it. */
+export function noTopic(topic: string, address: string): string {
+  return (
+    `There is no topic \`${topic}\` at Kafka ${address}. Make it, for example with ` +
+    `\`kafka-topics.sh --bootstrap-server ${address} --create --topic ${topic} --partitions 6\`.`
+  );
+}
