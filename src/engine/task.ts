@@ -64,6 +64,8 @@ export class Task implements Surroundings {
     if (partition.idle) this.#wake(partition);
     for (let i = 0; i < batch.length; i++) {
       raw.decoded = false;
+      raw.key = undefined;
+      raw.meta = undefined;
       raw.captures = undefined;
       raw.refused = undefined;
       batch.read(i, raw);
