@@ -11,9 +11,12 @@ import type { Secret } from './secret.ts';
 
 export { type Problem, type ProblemCode, type RejectCode, RejectError, RunError, TopologyError } from './errors.ts';
 export { compileExpression, compileTemplate, type Evaluate, type Render } from './expression/index.ts';
+export { fieldReader } from './field.ts';
+export { kafkaPartition, murmur2 } from './murmur2.ts';
 export type { Clock, ConnectOptions, Disk, DiskFile, Network, Ports } from './ports.ts';
 export { durationMs, sizeBytes } from './quantity.ts';
 export { type Data, type Key, type Meta, StreamRecord, type Window } from './record.ts';
+export { type FieldType, jsonTypes, objectType, recordFields, withFields } from './record-type.ts';
 export { Secret } from './secret.ts';
 export { type Static, Type };
 
@@ -129,8 +132,8 @@ export interface TypeCheck {
   readonly input: RecordType;
   /** Type-checks the expression (or template, or field name) at this path of the options; gives its result type. Reports its own problems. */
   expression(path: readonly (string | number)[]): RecordType;
-  /** Reports a problem at this path of the options. */
-  problem(path: readonly (string | number)[], message: string, hint?: string): void;
+  /** Reports a problem at this path of the options: an error unless said otherwise. */
+  problem(path: readonly (string | number)[], message: string, hint?: string, severity?: 'error' | 'warning'): void;
 }
 
 export interface StepDefinition<S extends TSchema = TSchema, State = unknown> extends Common<S> {
