@@ -32,6 +32,8 @@ export class TestLog {
   /** Whether the input ends after its last entry; else the pull waits. */
   bounded = true;
   committed = new Map<string, unknown>();
+  /** The partitions show themselves only once this has resolved. */
+  ready: Promise<void> | undefined;
   #wake: (() => void)[] = [];
 
   add(partition: string, ...entries: (Entry | object)[]): this {
@@ -60,8 +62,12 @@ export function testSource(name: string, log: TestLog): Definition {
     partitioned: true,
     examples: [],
     async open(_options, context) {
-      for (const [id, entries] of log.partitions) context.assign(partition(id, entries, log, context));
-      context.complete();
+      const show = () => {
+        for (const [id, entries] of log.partitions) context.assign(partition(id, entries, log, context));
+        context.complete();
+      };
+      if (log.ready) void log.ready.then(show);
+      else show();
       return {
         async committed(positions) {
           for (const [id, position] of positions) log.committed.set(id, position);

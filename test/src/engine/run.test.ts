@@ -221,6 +221,37 @@ describe('a run', () => {
     expect(run.status().steps['latest']).toMatchObject({ in: 4, late: 0 });
   });
 
+  test('holds event time back until every source of a shared task has shown a partition', async () => {
+    const { log, target, definitions } = world();
+    const other = new TestLog();
+    let show: () => void = () => undefined;
+    other.ready = new Promise((resolve) => {
+      show = resolve;
+    });
+    log.bounded = false;
+    log.add('0', { key: 'a', n: 1, ts: at(1) }, { key: 'a', n: 2, ts: at(500) });
+    other.add('0', { key: 'a', n: 3, ts: at(2) }, { key: 'a', n: 4, ts: at(3) }, { key: 'a', n: 5, ts: at(20) });
+    const plan = planOf([
+      stream('left', [source('in', 'log')]),
+      stream('right', [source('in2', 'other')]),
+      stream('both', [step('key', 'testKeyBy'), step('latest', 'windowLast', { every: '10s' }), sink('out', 'target')], ['left', 'right']),
+    ]);
+    const run = await Run.start(options(plan, [...definitions, testSource('other', other)]));
+    await until(() => run.status().partitions[0]?.read === 2);
+    expect(target.written).toEqual([]);
+    show();
+    await until(() => target.written.length === 2);
+    await run.stop();
+    expect(results(target).map(([, n]) => n)).toEqual([4, 5]);
+  });
+
+  test('moves event time by every record, before the next one is looked at', async () => {
+    const { log, dead, definitions } = world();
+    log.add('0', ...[9.5, 9.999, 10, 9.999].map((t, n) => ({ key: 'a', n, ts: at(t) })));
+    await runToEnd(options(windowed(), definitions));
+    expect(letters(dead).map(({ code, offset }) => [code, offset])).toEqual([['late', 3]]);
+  });
+
   test('watches streams without changing them', async () => {
     const { log, target, definitions } = world();
     log.bounded = false;
