@@ -226,16 +226,15 @@ export class Run {
     if (this.#intake.signal.aborted) return;
     input.ended = true;
     this.#checkpointer.changed();
-    task.recomputeWatermark();
+    task.release(input);
     this.#endWhatIsComplete();
   }
 
   async #partitionLeft(task: Task, input: InputPartition): Promise<void> {
     this.#checkpointer.changed();
     await this.#checkpointer.take();
-    task.partitions.splice(task.partitions.indexOf(input), 1);
+    task.release(input);
     if (task.partitions.length === 0) this.#tasks.delete(task.id);
-    else task.recomputeWatermark();
   }
 
   /** Closes the windows of tasks whose inputs have all ended, and the run when all of them have. */

@@ -76,7 +76,7 @@ export class Task implements Surroundings {
         head.push(record);
         if (record.time > partition.maxTime) {
           partition.maxTime = record.time;
-          this.recomputeWatermark();
+          this.#moveWatermark();
         }
       }
       if (this.#replay.length > 0) this.#replayIdleSteps();
@@ -84,25 +84,21 @@ export class Task implements Surroundings {
     partition.position = batch.next;
     this.#reading = false;
     this.#current = undefined;
-    this.#release();
+    this.#handOver();
   }
 
-  /** Moves event time to the least watermark of the partitions that hold it back; never backwards. */
-  recomputeWatermark(): void {
-    if (this.awaited.size > 0) return;
-    let least = Number.POSITIVE_INFINITY;
-    for (const partition of this.partitions) {
-      const watermark = partition.watermark;
-      if (watermark < least) least = watermark;
-    }
-    if (least > this.watermark && least !== Number.POSITIVE_INFINITY) this.#advance(least);
+  /** A partition has come to its end, or has left this process: it no longer holds event time back. */
+  release(partition: InputPartition): void {
+    if (!partition.ended) this.partitions.splice(this.partitions.indexOf(partition), 1);
+    this.#moveWatermark();
+    this.#handOver();
   }
 
   /** Takes a step of event time that silence allows. The caller has made it durable before. */
   takeIdleStep(step: IdleStep): void {
     for (const partition of this.partitions) if (step.idle.includes(partition.name)) partition.idle = true;
     if (step.watermark > this.watermark) this.#advance(step.watermark);
-    this.#release();
+    this.#handOver();
   }
 
   /** Steps taken after the checkpoint that this task starts from; each is taken again when its place is reached. */
@@ -115,7 +111,7 @@ export class Task implements Surroundings {
   finish(): void {
     if (this.watermark === Number.POSITIVE_INFINITY) return;
     this.#advance(Number.POSITIVE_INFINITY);
-    this.#release();
+    this.#handOver();
   }
 
   /** The earliest event time at which something is due; Infinity when nothing is. */
@@ -128,7 +124,7 @@ export class Task implements Surroundings {
   /** Routes records that a sink will not take. */
   refuse(step: string, record: StreamRecord, message: string): void {
     this.onReject(step, record.origin, { record, code: 'sink-refused', message, reasons: undefined }, undefined);
-    this.#release();
+    this.#handOver();
   }
 
   snapshot(changes: Changes): void {
@@ -173,6 +169,17 @@ export class Task implements Surroundings {
     return same && record.origin === this.#current?.name ? rawPayload(this.#raw) : undefined;
   }
 
+  // To the least watermark of the partitions that hold it back; never backwards.
+  #moveWatermark(): void {
+    if (this.awaited.size > 0) return;
+    let least = Number.POSITIVE_INFINITY;
+    for (const partition of this.partitions) {
+      const watermark = partition.watermark;
+      if (watermark < least) least = watermark;
+    }
+    if (least > this.watermark && least !== Number.POSITIVE_INFINITY) this.#advance(least);
+  }
+
   #wake(partition: InputPartition): void {
     partition.idle = false;
     partition.idleUntil = this.watermark;
@@ -195,7 +202,7 @@ export class Task implements Surroundings {
     }
   }
 
-  #release(): void {
+  #handOver(): void {
     for (const edge of this.edges) edge.release(this);
   }
 }
