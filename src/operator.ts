@@ -11,7 +11,7 @@ import type { Secret } from './secret.ts';
 
 export { type Problem, type ProblemCode, type RejectCode, RejectError, RunError, TopologyError } from './errors.ts';
 export { compileExpression, compileTemplate, type Evaluate, type Render } from './expression/index.ts';
-export { fieldReader } from './field.ts';
+export { fieldReader, kindOf, putField } from './field.ts';
 export { kafkaPartition, murmur2 } from './murmur2.ts';
 export type { Clock, ConnectOptions, Disk, DiskFile, Network, Ports } from './ports.ts';
 export { durationMs, sizeBytes } from './quantity.ts';

@@ -1,0 +1,162 @@
+import { defineSink, defineSource, duration, size, Type, template } from '../../src/operator.ts';
+import { checkConnection, connectionOptions } from './options.ts';
+import { openSink } from './sink.ts';
+import { openSource, type SourceOptions } from './source.ts';
+import { topicProblems } from './topics.ts';
+
+const qos = (description: string) => Type.Optional(Type.Enum([0, 1, 2], { description, default: 1 }));
+
+/**
+ * Subscribes to topics of an MQTT broker. Messages go into a journal on disk and are acknowledged once they are durable there, in
+ * the order of their arrival; a run resumes from the journal. A broker that cannot be reached is waited for.
+ */
+export const mqttSource = defineSource({
+  name: 'mqtt',
+  summary: 'Subscribes to topics of an MQTT broker.',
+  details:
+    'A level in braces, as in `emergency_generators/{generatorID}`, matches like `+` and sets that field of the record, whatever the payload says. `+`, `#` and ' +
+    '`$share/group/…` are as in MQTT.\n\n' +
+    'With `qos: 1` or `2` a message is acknowledged once it is durable in the journal: what the broker was told is ours is never lost, also when the process is killed. A message whose ' +
+    'acknowledgement did not get through comes again: deliveries are at least once. With `qos: 0` the broker keeps nothing for us while we are away.\n\n' +
+    'The session at the broker is kept under `clientId`. When the broker has lost it, a warning says so, as messages may be missing. While the journal is full (`journal.maxBytes`) or the ' +
+    'disk is, nothing is read from the broker, and the connection stays. A broker that is down is waited for, with growing pauses; wrong credentials and a refused topic end the run.\n\n' +
+    'A payload above `maxPayload` is rejected (`payload-too-large`); it is kept in full up to 16 MiB, and its first 64 KiB beyond. A message on a topic that matches none of `topics` is rejected (`topic-unknown`).',
+  options: Type.Object({
+    ...connectionOptions,
+    topics: Type.Union([Type.String({ minLength: 1 }), Type.Array(Type.String({ minLength: 1 }), { minItems: 1 })], {
+      description: 'One topic or several, with `+`, `#` and captured levels such as `{generatorID}`.',
+      examples: ['emergency_generators/{generatorID}'],
+    }),
+    qos: qos(
+      'Quality of service. 0: may be lost. 1: at least once. 2: like 1, with fewer repetitions after a lost connection.',
+    ),
+    retained: Type.Optional(
+      Type.Enum(['skip', 'include', 'initial'], {
+        description:
+          'Messages that the broker held for new subscribers. `skip`: pass them over. `include`: take them with each new subscription, so some come repeatedly. `initial`: take them until the first checkpoint only.',
+        default: 'skip',
+      }),
+    ),
+    sessionExpiry: Type.Optional(
+      duration({
+        description:
+          'How long the broker keeps our session while we are away. MQTT 5 only; with MQTT 3.1.1 the broker decides.',
+        default: '7d',
+      }),
+    ),
+    journal: Type.Optional(
+      Type.Object(
+        {
+          maxBytes: Type.Optional(
+            size({ description: 'While it is so large, nothing more is taken in.', default: '1GiB' }),
+          ),
+        },
+        {
+          additionalProperties: false,
+          description: 'The log on disk that messages are kept in until a checkpoint holds them.',
+        },
+      ),
+    ),
+  }),
+  shorthand: 'url',
+  times: ['arrival'],
+  check(options, check) {
+    checkConnection(options, check);
+    const topics = [options.topics].flat();
+    for (const [n, topic] of topics.entries()) {
+      const path = Array.isArray(options.topics) ? ['topics', n] : ['topics'];
+      for (const { message, hint, warning } of topicProblems(topic)) {
+        check.problem(path, message, hint, warning ? 'warning' : 'error');
+      }
+    }
+    if (options.qos !== 0 && options.clientId === '') {
+      check.problem(
+        ['clientId'],
+        'The session at the broker needs a name to be kept under.',
+        'Give a `clientId`, or leave it out.',
+      );
+    }
+  },
+  open: (options, context) => openSource(options as SourceOptions, context),
+  examples: [
+    {
+      title: 'All generators, with their name taken from the topic',
+      options: {
+        url: 'mqtt://127.0.0.1:1883',
+        topics: 'emergency_generators/{generatorID}',
+        time: { from: 'arrival', idle: '30s' },
+      },
+    },
+    {
+      title: 'Two kinds of topics over TLS, with a password',
+      options: {
+        url: 'mqtts://broker.example.com',
+        topics: ['emergency_generators/+', 'sensors/#'],
+        username: 'penstock',
+        // biome-ignore lint/suspicious/noTemplateCurlyInString: a variable of the topology file
+        password: '${MQTT_PASSWORD}',
+      },
+    },
+  ],
+});
+
+/**
+ * Publishes each record to an MQTT broker and counts it as written once the broker has confirmed it. A broker that cannot be
+ * reached is waited for; a record whose topic or size the broker will never take is refused.
+ */
+export const mqttSink = defineSink({
+  name: 'mqtt',
+  summary: 'Publishes each record to an MQTT broker.',
+  details:
+    'The payload is the value as JSON; texts and bytes go out as they are. `topic` takes values from the record: one that is empty or holds `+`, `#`, `/` or a control character is refused ' +
+    '(`sink-refused`), as it would make another topic.\n\n' +
+    'With `qos: 1` or `2` a record counts as written once the broker has confirmed it. After a restart the records since the last checkpoint are published again. With ' +
+    '`protocolVersion: 5` each message carries the user property `penstock-id`, the same for the same result after any restart, by which receivers can tell repetitions.',
+  options: Type.Object(
+    {
+      ...connectionOptions,
+      topic: template({ description: 'Topic to publish to.', examples: ['generators/{generatorID}/alarm'] }),
+      qos: qos(
+        'Quality of service. 0: may be lost. 1: at least once. 2: like 1, with fewer repetitions after a lost connection.',
+      ),
+      retain: Type.Optional(
+        Type.Boolean({
+          description: 'The broker keeps the last message of each topic for new subscribers.',
+          default: false,
+        }),
+      ),
+    },
+    { additionalProperties: false },
+  ),
+  delivery({ qos = 1, protocolVersion }) {
+    if (qos === 0) {
+      return { level: 'at most once', reason: 'QoS 0 is not confirmed by the broker. Set `qos: 1` for at least once.' };
+    }
+    const id =
+      protocolVersion === 5
+        ? 'Receivers can tell repetitions by the user property `penstock-id`.'
+        : 'With `protocolVersion: 5` receivers can tell repetitions by the user property `penstock-id`.';
+    return {
+      level: 'at least once',
+      reason: `An MQTT broker cannot undo or merge what was published before a restart. ${id}`,
+    };
+  },
+  type(options, check) {
+    checkConnection(options, check);
+    check.expression(['topic']);
+    if (/[+#]/.test(options.topic.replace(/\{[^}]*\}/g, ''))) {
+      check.problem(
+        ['topic'],
+        `\`${options.topic}\` holds a wildcard, and one can only publish to a single topic.`,
+        'Write the topic out; values from the record go into braces.',
+      );
+    }
+  },
+  open: openSink,
+  examples: [
+    {
+      title: 'An alarm for each generator, confirmed by the broker',
+      options: { url: 'mqtt://127.0.0.1:1883', topic: 'generators/{generatorID}/alarm', qos: 1 },
+    },
+  ],
+});
