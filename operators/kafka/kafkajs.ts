@@ -29,6 +29,8 @@ export interface Client {
 const retry = { initialRetryTime: 100, maxRetryTime: 3_000, retries: 5 };
 const keepAliveMs = 60_000;
 const repeatMs = 10_000;
+/** Logged as errors and warnings by kafkajs, but part of every start: it is told to retry, and we retry after it. */
+const expected = /^(Response |Limiting retries)/;
 
 /** Prepares kafkajs 2.2.4 for these options. Connects to nothing yet. */
 export async function openKafkajs(connection: Connection, outside: Outside): Promise<Driver> {
@@ -167,7 +169,7 @@ function logTo({ log, ports }: Outside, jump: Client['jump']): (entry: LogEntry)
       return;
     }
     // 1 is an error, 2 a warning. Most errors here are tried again, and those that are not come back as rejections.
-    if (level > 2) return log.debug(`kafkajs: ${message}`);
+    if (level > 2 || expected.test(message)) return log.debug(`kafkajs: ${message}`);
     const now = ports.clock.now();
     if (now - (said.get(message) ?? Number.NEGATIVE_INFINITY) < repeatMs) return;
     if (said.size > 100) said.clear();

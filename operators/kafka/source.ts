@@ -268,7 +268,7 @@ function gone({ topic, partition }: TopicPartition, offset: number, edge: number
   return new Trouble(
     'final',
     offset < edge
-      ? `${where} is to be read from offset ${offset}, but begins at ${edge}: the records between were removed before they were read. ${help}`
-      : `${where} is to be read from offset ${offset}, but ends at ${edge}: it was deleted and made anew, or cut off. ${help}`,
+      ? `${where}, is to be read from offset ${offset}, but begins at ${edge}: the records between were removed before they were read. ${help}`
+      : `${where}, is to be read from offset ${offset}, but ends at ${edge}: it was deleted and made anew, or cut off. ${help}`,
   );
 }
