@@ -154,7 +154,8 @@ describe('a run', () => {
     let run: Run | undefined;
     target.beforeWrite = async () => {
       most = Math.max(most, run?.status().sinks['out']?.pending ?? 0);
-      await new Promise((resolve) => setImmediate(resolve));
+      // Five times slower than the source could be.
+      for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
     };
     const plan = planOf([stream('readings', [source('in', 'log'), sink('out', 'target')])]);
     run = await Run.start(options(plan, definitions));
