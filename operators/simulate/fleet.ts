@@ -35,7 +35,13 @@ export interface FleetState {
   readonly random: number[];
   readonly fleet: Generator[];
   /** Readings that are still under way, in base64, with the round in which they arrive. */
-  readonly held: { readonly tick: number; readonly bytes: string }[];
+  readonly held: { readonly tick: number; readonly generator: string; readonly bytes: string }[];
+}
+
+/** A reading as it is sent: whose it is, and its bytes, which may be broken. */
+export interface Sent {
+  readonly generator: string;
+  readonly bytes: Buffer;
 }
 
 const litres = 1000;
@@ -78,20 +84,21 @@ export class Fleet {
     return structuredClone(this.#state);
   }
 
-  /** The next payload of this round, taken at `time`; `undefined` when the round is over, and the next one has begun. */
-  take(time: number): Buffer | undefined {
+  /** The next reading of this round, taken at `time`; `undefined` when the round is over, and the next one has begun. */
+  take(time: number): Sent | undefined {
     const state = this.#state;
     const { generators, count, disorder, maxDelayMs, everyMs } = this.#options;
     while (state.next < generators && !this.ended) {
       const taken = state.sent + state.held.length;
       // The last readings are those still under way.
       if (taken >= count) return this.#arrived(true);
+      const generator = `generator${state.next + 1}`;
       const bytes = this.#reading(state.next++, time);
       if (bytes === undefined) continue;
       const delay =
         disorder > 0 && this.#random() < disorder ? 1 + Math.floor((this.#random() * maxDelayMs) / everyMs) : 0;
-      if (delay === 0) return this.#sent(bytes);
-      state.held.push({ tick: state.tick + delay, bytes: bytes.toString('base64') });
+      if (delay === 0) return this.#sent(generator, bytes);
+      state.held.push({ tick: state.tick + delay, generator, bytes: bytes.toString('base64') });
     }
     const arrived = this.ended ? undefined : this.#arrived(false);
     if (arrived) return arrived;
@@ -100,17 +107,17 @@ export class Fleet {
     return undefined;
   }
 
-  #sent(bytes: Buffer): Buffer {
+  #sent(generator: string, bytes: Buffer): Sent {
     this.#state.sent++;
-    return bytes;
+    return { generator, bytes };
   }
 
-  #arrived(all: boolean): Buffer | undefined {
+  #arrived(all: boolean): Sent | undefined {
     const { held, tick } = this.#state;
     const index = held.findIndex((reading) => all || reading.tick <= tick);
     if (index === -1) return undefined;
     const [reading] = held.splice(index, 1);
-    return this.#sent(Buffer.from(reading!.bytes, 'base64'));
+    return this.#sent(reading!.generator, Buffer.from(reading!.bytes, 'base64'));
   }
 
   #born(index: number): Generator {

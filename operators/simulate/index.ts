@@ -10,7 +10,7 @@ import {
   type SourcePartition,
   Type,
 } from '../../src/operator.ts';
-import { Fleet, type FleetOptions, type FleetState } from './fleet.ts';
+import { Fleet, type FleetOptions, type FleetState, type Sent } from './fleet.ts';
 
 const share = (description: string) =>
   Type.Optional(Type.Number({ description, minimum: 0, maximum: 0.9, default: 0 }));
@@ -69,7 +69,7 @@ export const simulateSource = defineSource({
   name: 'simulate',
   summary: 'Makes readings of a fleet of emergency generators.',
   details:
-    'A reading is `{"generatorID":"generator1","ts":1704067200000,"lat":…,"lon":…,"temperature":…,"pressure":…,"fuel":…,"load":…,"power":…}`; `ts` is in ms. ' +
+    'A reading is `{"generatorID":"generator1","ts":1704067200000,"lat":…,"lon":…,"temperature":…,"pressure":…,"fuel":…,"load":…,"power":…}`; `ts` is in ms. The record\'s key is the generator, also of a reading that is broken. ' +
     'Load wanders, temperature and pressure follow it, fuel falls with it and is refilled a while after the tank is empty.\n\n' +
     'With `start` or `realTime: false` every byte follows from the options alone. After a restart the readings go on as if nothing had happened; without ' +
     '`start`, in real time, their `ts` is that of the clock, so those after the last checkpoint come again with other times.',
@@ -149,22 +149,22 @@ class Simulation implements SourcePartition {
   async pull(limits: PullLimits): Promise<Batch | null> {
     const { signal, ports } = this.#context;
     const fleet = this.#fleet;
-    const payloads: Buffer[] = [];
+    const readings: Sent[] = [];
     let bytes = 0;
-    while (!signal.aborted && !fleet.ended && payloads.length < limits.records && bytes < limits.bytes) {
+    while (!signal.aborted && !fleet.ended && readings.length < limits.records && bytes < limits.bytes) {
       if (this.#realTime && fleet.roundBegins) {
-        if (payloads.length > 0) break;
+        if (readings.length > 0) break;
         await this.#roundDue();
         if (signal.aborted) break;
       }
-      const payload = fleet.take(this.#time());
-      if (payload === undefined) continue;
-      payloads.push(payload);
-      bytes += payload.length;
+      const reading = fleet.take(this.#time());
+      if (reading === undefined) continue;
+      readings.push(reading);
+      bytes += reading.bytes.length;
     }
-    if (payloads.length === 0) return null;
+    if (readings.length === 0) return null;
     const state = fleet.state();
-    return new Readings(payloads, { ...state }, state.sent - payloads.length, ports.clock.now());
+    return new Readings(readings, { ...state }, state.sent - readings.length, ports.clock.now());
   }
 
   #time(): number {
@@ -190,28 +190,24 @@ class Simulation implements SourcePartition {
 class Readings implements Batch {
   readonly length: number;
   readonly next: { readonly [field: string]: unknown };
-  readonly #payloads: readonly Buffer[];
+  readonly #readings: readonly Sent[];
   readonly #first: number;
   readonly #arrival: number;
 
-  constructor(
-    payloads: readonly Buffer[],
-    next: { readonly [field: string]: unknown },
-    first: number,
-    arrival: number,
-  ) {
-    this.length = payloads.length;
+  constructor(readings: readonly Sent[], next: { readonly [field: string]: unknown }, first: number, arrival: number) {
+    this.length = readings.length;
     this.next = next;
-    this.#payloads = payloads;
+    this.#readings = readings;
     this.#first = first;
     this.#arrival = arrival;
   }
 
   read(index: number, into: RawRecord): void {
-    const payload = this.#payloads[index]!;
-    into.data = payload;
+    const { generator, bytes } = this.#readings[index]!;
+    into.data = bytes;
     into.start = 0;
-    into.end = payload.length;
+    into.end = bytes.length;
+    into.key = generator;
     into.offset = this.#first + index;
     into.arrival = this.#arrival;
   }
