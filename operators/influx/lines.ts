@@ -1,5 +1,5 @@
 import type { Point } from '@influxdata/influxdb-client';
-import { compileTemplate, RejectError, type Render, type StreamRecord } from '../../src/operator.ts';
+import { compileTemplate, fieldReader, RejectError, type Render, type StreamRecord } from '../../src/operator.ts';
 
 export type Precision = 's' | 'ms' | 'us' | 'ns';
 
@@ -34,17 +34,18 @@ type Write = (text: string) => Point;
 export function lineMaker(options: LineOptions, point: Write): (record: StreamRecord) => string {
   const measurementOf = measurement(options.measurement);
   const timeOf = timestamp(options.time, options.precision ?? 'ms');
-  const tags = options.tags ?? [];
-  const skipped = new Set(tags);
+  const tags = (options.tags ?? []).map((name) => ({ name, read: fieldReader(name) }));
+  const fields = options.fields?.map((name) => ({ name, read: fieldReader(name) }));
+  const skipped = new Set(options.tags);
   const integers = new Set(options.integers);
   return (record) => {
     const { value } = record;
     if (!isObject(value)) throw refused(`The value is ${typeName(value)}; a point is made of an object's fields.`);
     const line = point(measurementOf(record));
-    for (const name of tags) line.tag(name, tagValue(name, read(value, name)));
+    for (const { name, read } of tags) line.tag(name, tagValue(name, read(value)));
     let count = 0;
-    if (options.fields) {
-      for (const name of options.fields) count += addField(line, name, read(value, name), integers, true);
+    if (fields) {
+      for (const { name, read } of fields) count += addField(line, name, read(value), integers, true);
     } else {
       for (const name of Object.keys(value)) {
         if (!skipped.has(name)) count += addField(line, name, value[name], integers, false);
@@ -130,13 +131,6 @@ function timestamp(rule: LineOptions['time'], precision: Precision): (record: St
     const us = Math.round(ms * 1000);
     return precision === 'us' ? String(us) : String(BigInt(us) * 1000n);
   };
-}
-
-function read(value: Record<string, unknown>, name: string): unknown {
-  if (Object.hasOwn(value, name)) return value[name];
-  const dot = name.indexOf('.');
-  const inner = dot === -1 ? undefined : read(value, name.slice(0, dot));
-  return isObject(inner) ? read(inner, name.slice(dot + 1)) : undefined;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

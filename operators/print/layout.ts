@@ -1,4 +1,4 @@
-import type { StreamRecord } from '../../src/operator.ts';
+import { fieldReader, type StreamRecord } from '../../src/operator.ts';
 
 export interface Layout {
   readonly title?: string | undefined;
@@ -62,10 +62,7 @@ function namesOf(value: unknown, { columns }: Layout): readonly string[] {
 }
 
 function read(value: unknown, name: string): unknown {
-  if (!isObject(value)) return undefined;
-  if (Object.hasOwn(value, name)) return value[name];
-  const dot = name.indexOf('.');
-  return dot === -1 ? undefined : read(value[name.slice(0, dot)], name.slice(dot + 1));
+  return fieldReader(name)(value);
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
