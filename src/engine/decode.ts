@@ -90,7 +90,10 @@ function needsLook(text: string): boolean {
 function look(value: unknown): void {
   if (typeof value === 'string') {
     if (!/\p{Surrogate}/u.test(value)) return;
-    throw new RejectError('payload-encoding', 'The payload holds half of a surrogate pair (`\\ud800` to `\\udfff`), which is no character.');
+    throw new RejectError(
+      'payload-encoding',
+      'The payload holds half of a surrogate pair (`\\ud800` to `\\udfff`), which is no character.',
+    );
   }
   if (typeof value !== 'object' || value === null) return;
   for (const [key, inner] of Object.entries(value)) {

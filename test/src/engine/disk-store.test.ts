@@ -30,7 +30,16 @@ describe('the disk store', () => {
   });
 
   test('keeps keys of any length and any characters apart', async () => {
-    const keys = ['', 'x'.repeat(5_000), `${'x'.repeat(4_999)}y`, '🚀'.repeat(400), '__proto__', 'a\u0000b', '\uffff', 'a'];
+    const keys = [
+      '',
+      'x'.repeat(5_000),
+      `${'x'.repeat(4_999)}y`,
+      '🚀'.repeat(400),
+      '__proto__',
+      'a\u0000b',
+      '\uffff',
+      'a',
+    ];
     const state = new KeyedState<string>('state\u0000s\u0000t\u0000');
     for (const key of keys) state.touch(key).state = `of ${key}`;
     const store = openDiskStore(folder);
@@ -59,7 +68,14 @@ describe('the disk store', () => {
 
 describe('stored bytes', () => {
   test('keep what JSON loses, and records', () => {
-    const value = { nan: Number.NaN, inf: -Infinity, big: 2n ** 60n, at: new Date(5), none: undefined, r: new StreamRecord({ a: 1 }, 'k', 5) };
+    const value = {
+      nan: Number.NaN,
+      inf: -Infinity,
+      big: 2n ** 60n,
+      at: new Date(5),
+      none: undefined,
+      r: new StreamRecord({ a: 1 }, 'k', 5),
+    };
     const back = decode('n', encode('n', value)) as typeof value;
     expect(back).toEqual(value);
     expect(back.r).toBeInstanceOf(StreamRecord);
@@ -81,7 +97,10 @@ describe('stored bytes', () => {
 
   test('are found damaged on disk too: no bit flip in the file gives a wrong value', async () => {
     const store = openDiskStore(folder);
-    await store.commit({ puts: Array.from({ length: 50 }, (_, i) => put(`k${i}`, { i, text: 'v'.repeat(40) })), removes: [] });
+    await store.commit({
+      puts: Array.from({ length: 50 }, (_, i) => put(`k${i}`, { i, text: 'v'.repeat(40) })),
+      removes: [],
+    });
     await store.close();
     const file = join(folder, 'state.mdb');
     const whole = readFileSync(file);

@@ -1,6 +1,6 @@
+import { windowLast } from '../../../operators/window-last/index.ts';
 import { Run, type RunOptions } from '../../../src/engine/run.ts';
 import { MemoryStore } from '../../../src/engine/store.ts';
-import { windowLast } from '../../../operators/window-last/index.ts';
 import {
   type Batch,
   type Definition,
@@ -183,7 +183,11 @@ export const catalogue = (...definitions: Definition[]): Definition[] => [
   ...definitions,
 ];
 
-export const source = (id: string, operator: string, time: object | string | undefined = { field: 'ts', unit: 'ms' }): PlanStep => ({
+export const source = (
+  id: string,
+  operator: string,
+  time: object | string | undefined = { field: 'ts', unit: 'ms' },
+): PlanStep => ({
   kind: 'source',
   id,
   operator,

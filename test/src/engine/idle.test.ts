@@ -20,14 +20,21 @@ function setUp(due: number | undefined, maxTimes: number[]) {
     input.lastOffset = i * 10;
     task.partitions.push(input);
   }
-  return { task, silent: (...since: (number | undefined)[]) => task.partitions.map((input, i) => ({ input, since: since[i] })) };
+  return {
+    task,
+    silent: (...since: (number | undefined)[]) => task.partitions.map((input, i) => ({ input, since: since[i] })),
+  };
 }
 
 describe('the idle step', () => {
   test('comes due exactly `idle` after the partition was last waited for', () => {
     const { task, silent } = setUp(100_000, [90_000]);
     expect(dueIdleStep(task, silent(200_000), 204_999)).toBeUndefined();
-    expect(dueIdleStep(task, silent(200_000), 205_000)).toEqual({ idle: ['in/0'], offsets: { 'in/0': 0 }, watermark: 199_000 });
+    expect(dueIdleStep(task, silent(200_000), 205_000)).toEqual({
+      idle: ['in/0'],
+      offsets: { 'in/0': 0 },
+      watermark: 199_000,
+    });
   });
 
   test('never comes while the partition is not at its end, or our own pull is not open', () => {

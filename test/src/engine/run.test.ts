@@ -38,7 +38,12 @@ function world() {
   const log = new TestLog();
   const target = new TestTarget();
   const dead = new TestTarget();
-  return { log, target, dead, definitions: [testSource('log', log), testSink('target', target), testSink('dead', dead)] };
+  return {
+    log,
+    target,
+    dead,
+    definitions: [testSource('log', log), testSink('target', target), testSink('dead', dead)],
+  };
 }
 
 const results = (target: TestTarget) => target.written.map(({ id, record }) => [id, (record.value as { n: number }).n]);
@@ -78,7 +83,12 @@ describe('a run', () => {
       ['time-future', json({ key: 'a', ts: Date.UTC(2099, 0, 1) })],
       ['key-missing', json({ ts: at(3) })],
     ];
-    log.add('0', json({ key: 'a', n: 1, ts: at(1) }), ...bad.map(([, entry]) => entry), json({ key: 'a', n: 2, ts: at(2) }));
+    log.add(
+      '0',
+      json({ key: 'a', n: 1, ts: at(1) }),
+      ...bad.map(([, entry]) => entry),
+      json({ key: 'a', n: 2, ts: at(2) }),
+    );
     const run = await runToEnd(options(windowed(), definitions));
     expect(results(target)).toEqual([[`latest/a/${at(0)}`, 2]]);
     expect(letters(dead).map(({ code }) => code)).toEqual(bad.map(([code]) => code));
@@ -110,14 +120,18 @@ describe('a run', () => {
     log.add('0', ...[1, 2, 3].map((n) => ({ key: `k${n}`, n, ts: at(n) })));
     await runToEnd(options(windowed(), definitions));
     expect(results(target).map(([, n]) => n)).toEqual([1, 3]);
-    expect(letters(dead)).toMatchObject([{ code: 'sink-refused', message: 'Too hot.', step: 'out', payload: `{"key":"k2","n":2,"ts":${at(2)}}` }]);
+    expect(letters(dead)).toMatchObject([
+      { code: 'sink-refused', message: 'Too hot.', step: 'out', payload: `{"key":"k2","n":2,"ts":${at(2)}}` },
+    ]);
   });
 
   test('stops rather than loses a record when the dead letters are refused too', async () => {
     const { log, dead, definitions } = world();
     dead.refuses = () => 'Full.';
     log.add('0', { ts: at(1) });
-    await expect(runToEnd(options(windowed(), definitions))).rejects.toThrow(/`letters` could not take a dead letter: Full\./);
+    await expect(runToEnd(options(windowed(), definitions))).rejects.toThrow(
+      /`letters` could not take a dead letter: Full\./,
+    );
   });
 
   test('drops only where `drop` is written', async () => {
@@ -125,7 +139,9 @@ describe('a run', () => {
     log.add('0', { ts: at(1) }, { key: 'a', n: 1, ts: at(20) }, { key: 'a', n: 1, ts: at(1) });
     const plan = windowed();
     const steps = plan.streams[0]!.steps.map((s) => (s.id === 'key' ? { ...s, otherwise: 'drop' } : s));
-    const run = await runToEnd(options({ ...plan, streams: [{ ...plan.streams[0]!, steps }, plan.streams[1]!] }, definitions));
+    const run = await runToEnd(
+      options({ ...plan, streams: [{ ...plan.streams[0]!, steps }, plan.streams[1]!] }, definitions),
+    );
     expect(letters(dead).map(({ code }) => code)).toEqual(['late']);
     expect(run.status().steps['key']).toMatchObject({ in: 3, out: 2, rejected: 1 });
   });
@@ -185,10 +201,16 @@ describe('a run', () => {
     await until(() => run.status().partitions[0]?.read === 1);
     await run.stop();
     const changed = options(windowed({ every: '20s' }), definitions, { store });
-    await expect(Run.start(changed)).rejects.toThrow(/`latest` was made by `windowLast` \(state version 1, every: "10s"\); the topology now says .*every: "20s"/);
+    await expect(Run.start(changed)).rejects.toThrow(
+      /`latest` was made by `windowLast` \(state version 1, every: "10s"\); the topology now says .*every: "20s"/,
+    );
     const renamed = windowed();
     const steps = renamed.streams[0]!.steps.map((s) => (s.id === 'latest' ? { ...s, id: 'newest' } : s));
-    const without = options({ ...renamed, streams: [{ ...renamed.streams[0]!, steps }, renamed.streams[1]!] }, definitions, { store });
+    const without = options(
+      { ...renamed, streams: [{ ...renamed.streams[0]!, steps }, renamed.streams[1]!] },
+      definitions,
+      { store },
+    );
     await expect(Run.start(without)).rejects.toThrow(/state of the step `latest`, which the topology no longer has/);
     log.bounded = true;
     await runToEnd(options(windowed(), definitions, { store }));
@@ -200,7 +222,11 @@ describe('a run', () => {
     log.add('0', { key: 'a', n: 1, ts: at(1) }, { key: 'a', n: 2, ts: at(500) });
     log.add('1', { key: 'a', n: 3, ts: at(2) }, { key: 'a', n: 4, ts: at(3) });
     const run = await runToEnd(options(windowed(), definitions));
-    expect(results(target).map(([, n]) => n).sort()).toEqual([1, 2, 4]);
+    expect(
+      results(target)
+        .map(([, n]) => n)
+        .sort(),
+    ).toEqual([1, 2, 4]);
     expect(run.status().steps['latest']).toMatchObject({ late: 0 });
   });
 
@@ -212,7 +238,11 @@ describe('a run', () => {
     const plan = planOf([
       stream('left', [source('in', 'log')]),
       stream('right', [source('in2', 'other')]),
-      stream('both', [step('key', 'testKeyBy'), step('latest', 'windowLast', { every: '10s' }), sink('out', 'target')], ['left', 'right']),
+      stream(
+        'both',
+        [step('key', 'testKeyBy'), step('latest', 'windowLast', { every: '10s' }), sink('out', 'target')],
+        ['left', 'right'],
+      ),
     ]);
     const run = await runToEnd(options(plan, [...definitions, testSource('other', other)]));
     expect(results(target)).toEqual([
@@ -235,7 +265,11 @@ describe('a run', () => {
     const plan = planOf([
       stream('left', [source('in', 'log')]),
       stream('right', [source('in2', 'other')]),
-      stream('both', [step('key', 'testKeyBy'), step('latest', 'windowLast', { every: '10s' }), sink('out', 'target')], ['left', 'right']),
+      stream(
+        'both',
+        [step('key', 'testKeyBy'), step('latest', 'windowLast', { every: '10s' }), sink('out', 'target')],
+        ['left', 'right'],
+      ),
     ]);
     const run = await Run.start(options(plan, [...definitions, testSource('other', other)]));
     await until(() => run.status().partitions[0]?.read === 2);
@@ -272,7 +306,10 @@ describe('silence', () => {
   const idlePlan = (time: object | string) => {
     const plan = windowed();
     const [first, ...rest] = plan.streams[0]!.steps;
-    return { ...plan, streams: [{ ...plan.streams[0]!, steps: [{ ...first!, options: { time } }, ...rest] }, plan.streams[1]!] };
+    return {
+      ...plan,
+      streams: [{ ...plan.streams[0]!, steps: [{ ...first!, options: { time } }, ...rest] }, plan.streams[1]!],
+    };
   };
 
   test('closes a window once the only partition has been silent for `idle`, not a moment before', async () => {
@@ -331,7 +368,12 @@ describe('silence', () => {
 describe('any input', () => {
   // Around windows of 10 s, in steps that hit their edges; keys a and b; every seventh payload is broken.
   const inputs = fc.array(
-    fc.record({ tick: fc.nat(16), key: fc.constantFrom('a', 'b'), jitter: fc.constantFrom(-1, 0, 1), broken: fc.nat(6) }),
+    fc.record({
+      tick: fc.nat(16),
+      key: fc.constantFrom('a', 'b'),
+      jitter: fc.constantFrom(-1, 0, 1),
+      broken: fc.nat(6),
+    }),
     { maxLength: 40 },
   );
   const payloads = (input: readonly { tick: number; key: string; jitter: number; broken: number }[]) =>

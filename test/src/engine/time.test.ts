@@ -30,7 +30,9 @@ describe('event time of a record', () => {
 
   test('is read from a nested field, and from own fields only', () => {
     expect(read({ field: 'a.ts', unit: 'ms' }, { a: { ts: now } })).toBe(now);
-    expect(read({ field: 'constructor.length', unit: 'ms' }, {})).toMatch(/^time-invalid: .*`constructor.length` is missing/);
+    expect(read({ field: 'constructor.length', unit: 'ms' }, {})).toMatch(
+      /^time-invalid: .*`constructor.length` is missing/,
+    );
   });
 
   test.each([

@@ -1,0 +1,93 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, Option } from 'commander';
+import pc from 'picocolors';
+import { Exit, exitCodes } from './exit.ts';
+
+const collect = (value: string, before: string[]): string[] => [...before, value];
+
+function withLoading(command: Command): Command {
+  return command
+    .option('--set <name=value>', 'give a param of the topology a value; may stand several times', collect, [])
+    .option('--env-file <file>', 'read environment variables from a file; may stand several times', collect, [])
+    .option('--json', 'print what a program can read, to standard output');
+}
+
+function withRunning(command: Command): Command {
+  return command
+    .option('--for <duration>', 'stop by itself after so long, such as 30s')
+    .option('--state <folder>', 'folder for checkpoints, journals and dead letters')
+    .option('--fresh', 'drop the checkpoints of that folder and start anew')
+    .option('--checkpoint <duration>', 'take a checkpoint so often', '5s')
+    .option('--shutdown-timeout <duration>', 'wait so long for the sinks when stopping', '30s')
+    .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error']).default('info'));
+}
+
+// Each command loads its own code: `lint` and `--help` need no client library.
+function program(): Command {
+  const penstock = new Command('penstock')
+    .description('Runs stream topologies: event-time windows, keyed state, checkpoints.')
+    .version(version())
+    .showHelpAfterError('(add --help for what a command takes)')
+    .exitOverride();
+
+  withRunning(withLoading(penstock.command('run [file]')))
+    .description('run a topology until its inputs end or it is stopped')
+    .action(async (file, flags) => (await import('./run.ts')).runCommand(file, flags));
+  withRunning(withLoading(penstock.command('dev [file]')))
+    .description('run a topology with an MQTT broker inside this process')
+    .option('--mqtt-port <port>', 'port of that broker on 127.0.0.1; 0 takes a free one', '0')
+    .action(async (file, flags) => (await import('./dev.ts')).devCommand(file, flags));
+  withLoading(penstock.command('lint [files...]'))
+    .description('check topologies and print every problem')
+    .addOption(new Option('--format <format>').choices(['pretty', 'json', 'github']).default('pretty'))
+    .action(async (files, flags) => (await import('./lint-command.ts')).lintCommand(files, flags));
+  withLoading(penstock.command('plan [file]'))
+    .description('print what a topology compiles to, and what each sink guarantees')
+    .action(async (file, flags) => (await import('./plan.ts')).planCommand(file, flags));
+  withRunning(penstock.command('simulate'))
+    .description('publish readings of emergency generators to an MQTT broker')
+    .option('--json', 'print what was done as JSON')
+    .option('--url <url>', 'the broker', process.env['MQTT_URL'] ?? 'mqtt://127.0.0.1:1883')
+    .option('--topic <template>', 'topic of a reading; {key} is the generator', 'emergency_generators/{key}')
+    .option('--qos <0|1|2>', 'quality of service', '1')
+    .option('--username <name>', 'user at the broker; the password comes from MQTT_PASSWORD')
+    .option('--generators <n>', 'how many generators', '3')
+    .option('--every <duration>', 'each takes a reading so often', '1s')
+    .option('--count <n>', 'end after so many readings')
+    .option('--seed <n>', 'the same seed gives the same readings', '1')
+    .option('--start <time>', 'time of the first readings, RFC 3339')
+    .option('--fast', 'do not wait between readings')
+    .option('--disorder <share>', 'share of readings that come late', '0')
+    .option('--bad-payloads <share>', 'share of readings that are broken', '0')
+    .option('--drop-outs <share>', 'share of readings that are missing', '0')
+    .action(async (flags) => (await import('./simulate.ts')).simulateCommand(flags));
+  return penstock;
+}
+
+function version(): string {
+  // Two levels up in the sources, three in the build.
+  for (const up of ['../../package.json', '../../../package.json']) {
+    try {
+      return (JSON.parse(readFileSync(new URL(up, import.meta.url), 'utf8')) as { version: string }).version;
+    } catch {}
+  }
+  return 'unknown';
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+  if (error instanceof Exit) {
+    if (error.message !== '') process.stderr.write(`${pc.red('error')} ${error.message}\n`);
+    return error.exitCode;
+  }
+  // Not foreseen: whoever reports it needs the stack.
+  process.stderr.write(`${(error as Error).stack ?? String(error)}\n`);
+  return exitCodes.failed;
+}
+
+try {
+  await program().parseAsync();
+} catch (error) {
+  process.exitCode = exitCodeOf(error);
+}

@@ -1,0 +1,63 @@
+import pc from 'picocolors';
+import { catalogue } from '../../operators/index.ts';
+import { definitionOf } from '../engine/graph.ts';
+import type { Delivery, SinkDefinition } from '../operator.ts';
+import type { Plan, PlanStep } from '../topology/plan.ts';
+import { planToJson } from '../topology/plan-json.ts';
+import { findTopology, type LoadFlags, loadOrExit, readEnvFiles } from './load.ts';
+
+/** `penstock plan`: prints the streams, the steps with their ids, and the delivery guarantee of each sink. */
+export async function planCommand(given: string | undefined, flags: LoadFlags & { json?: boolean }): Promise<void> {
+  readEnvFiles(flags.envFile);
+  const plan = await loadOrExit(findTopology(given), flags);
+  process.stdout.write(flags.json ? `${JSON.stringify(asJson(plan), null, 2)}\n` : describe(plan));
+}
+
+function asJson(plan: Plan): unknown {
+  return {
+    ...(planToJson(plan) as object),
+    delivery: Object.fromEntries(sinks(plan).map((step) => [step.id, delivery(step)])),
+  };
+}
+
+function sinks(plan: Plan): PlanStep[] {
+  return plan.streams.flatMap(({ steps }) => steps.filter(({ kind }) => kind === 'sink'));
+}
+
+function delivery(step: PlanStep): Delivery {
+  const definition: SinkDefinition = definitionOf(catalogue, 'sink', step.operator);
+  return definition.delivery(step.options);
+}
+
+function describe(plan: Plan): string {
+  const lines = [pc.bold(plan.name)];
+  for (const stream of plan.streams) {
+    lines.push(
+      '',
+      `${pc.bold(stream.name)}${stream.from.length > 0 ? pc.dim(`  from ${stream.from.join(', ')}`) : ''}`,
+    );
+    for (const step of stream.steps) lines.push(...describeStep(step));
+  }
+  if (plan.otherwise === undefined) {
+    lines.push('', pc.dim('What has no `otherwise` goes to dead-letters.jsonl in the state folder.'));
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function describeStep(step: PlanStep): string[] {
+  const routes = [step.otherwise && `rejected → ${step.otherwise}`, step.late && `late → ${step.late}`].filter(Boolean);
+  const lines = [
+    `  ${step.operator.padEnd(12)} ${pc.dim(step.id)}${routes.length > 0 ? `  ${routes.join(', ')}` : ''}`,
+  ];
+  if (step.kind === 'sink') {
+    const { level, reason } = delivery(step);
+    lines.push(`  ${''.padEnd(12)} ${pc.green(level)}: ${reason}`);
+  }
+  const { time } = (step.options ?? {}) as { time?: unknown };
+  if (time === 'arrival') {
+    lines.push(
+      `  ${''.padEnd(12)} ${pc.yellow('time: arrival')} — a replay sees the stored arrival times, another run of the devices does not.`,
+    );
+  }
+  return lines;
+}
