@@ -20,3 +20,17 @@ function own(value: unknown, name: string): unknown {
     return undefined;
   return (value as Record<string, unknown>)[name];
 }
+
+/** Sets a field of an object that is being made. A field named `__proto__` is plain data: the prototype stays as it is. */
+export function putField(target: object, name: string, value: unknown): void {
+  if (name !== '__proto__') (target as Record<string, unknown>)[name] = value;
+  else Object.defineProperty(target, name, { value, enumerable: true, configurable: true, writable: true });
+}
+
+/** Says in words what kind of JSON value this is, for messages that must not show the value itself. */
+export function kindOf(value: unknown): string {
+  if (value === null) return 'null';
+  if (value === undefined) return 'nothing';
+  if (Array.isArray(value)) return 'a list';
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
+}

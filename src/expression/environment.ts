@@ -1,5 +1,5 @@
 import { Environment } from '@marcbachmann/cel-js';
-import { registerFunctions } from './functions.ts';
+import { allowMixedLists, registerFunctions } from './functions.ts';
 
 /** Names that mean something else than a field of the record. */
 export const variables: ReadonlySet<string> = new Set(['event', 'key', 'time', 'window', 'meta']);
@@ -16,6 +16,7 @@ export const runEnvironment = createBase()
   .registerVariable('meta', 'dyn');
 
 const checkBase = createBase();
+allowMixedLists(checkBase);
 
 /** A schema as cel-js takes it: field name to type name or nested schema. */
 export type CelSchema = { [field: string]: string | CelSchema };

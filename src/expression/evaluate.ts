@@ -29,20 +29,26 @@ function compileCel(source: string): Evaluate {
   if (given.problems.length > 0) throw unusable(source, given.problems);
   const { prepared, program, checked } = parsePrepared(given);
   if (!checked.valid) throw unusable(source, [typeProblem(prepared, checked.error)]);
-  // A field as it stands holds nothing that a record could not hold.
-  const asIs = prepared.tree?.op === 'id' || prepared.tree?.op === '.';
+  const asIs = isField(prepared);
   const fill = filler(prepared.variables);
   const { loops } = prepared;
   return (record) => {
     try {
       if (loops) resetItems();
       const result = program(fill(record));
-      if (typeof result === 'boolean' || typeof result === 'string' || asIs) return result;
+      if (typeof result === 'boolean' || typeof result === 'string') return result;
+      if (asIs && typeof result !== 'bigint') return result;
       return toData(result);
     } catch (error) {
       throw failure(prepared, error);
     }
   };
+}
+
+// A field as it stands holds nothing that a record could not hold.
+function isField({ tree, paths }: Prepared): boolean {
+  const [path] = paths;
+  return path !== undefined && tree !== undefined && path.start === tree.start && path.end === tree.end;
 }
 
 const nothing = Object.freeze({});
@@ -87,7 +93,7 @@ function compileFunction(given: Exclude<Expression, string>): Evaluate {
         'expression-failed',
         `The function${named(given)} gave a promise; it must give its result at once.`,
       );
-    return result;
+    return typeof result === 'bigint' ? toData(result) : result;
   };
 }
 

@@ -1,4 +1,5 @@
 import { type ASTNode, type Environment, EvaluationError } from '@marcbachmann/cel-js';
+import type { Duration, UnsignedInt } from '@marcbachmann/cel-js/evaluator';
 import { RE2JS } from 're2js';
 
 /** Items that one evaluation may visit in `map`, `filter`, `all`, `exists` and `exists_one`, all loops together. */
@@ -13,10 +14,23 @@ export function resetItems(): void {
 
 const sync = { async: false } as const;
 
+/**
+ * Adds to an environment for checking what the engine allows between numbers only while their types are open, as they are
+ * at run time: `3 in readings`, `readings == [1, 2]`.
+ */
+export function allowMixedLists(environment: Environment): void {
+  const never = () => false;
+  environment
+    .registerOperator('int in list<double>: bool', never)
+    .registerOperator('double in list<int>: bool', never)
+    .registerOperator('list<double> == list<int>: bool', never);
+}
+
 /** Adds what CEL lacks: mixed arithmetic, rounding, `min`, `max`, `coalesce`, more for text, and loops that count their items. */
 export function registerFunctions(environment: Environment): void {
   registerNumbers(environment);
   registerText(environment);
+  registerConversions(environment);
   registerLoops(environment);
   for (const count of [2, 3, 4]) registerCoalesce(environment, count);
 }
@@ -34,6 +48,7 @@ function registerNumbers(environment: Environment): void {
     environment.registerOperator(`double ${op} int: double`, (a: number, b: bigint) => apply(a, Number(b)));
     environment.registerOperator(`int ${op} double: double`, (a: bigint, b: number) => apply(Number(a), b));
   }
+  environment.registerOperator('double == int: bool', (a: number, b: bigint) => equal(a, b));
   environment.registerOperator('double % double: double', (a: number, b: number) => a % b);
   const rounding: Record<string, (a: number) => number> = {
     abs: Math.abs,
@@ -69,6 +84,11 @@ function registerNumbers(environment: Environment): void {
   }
 }
 
+// Comparing is exact between the two, where converting one to the other is not beyond 2^53.
+function equal(a: number | bigint, b: number | bigint): boolean {
+  return a >= b && a <= b;
+}
+
 function combinations(length: number): string[][] {
   if (length === 0) return [[]];
   return combinations(length - 1).flatMap((rest) => ['int', 'double'].map((type) => [type, ...rest]));
@@ -97,6 +117,20 @@ function registerText(environment: Environment): void {
     .registerFunction('string.charAt(int): string', charAt, sync)
     .registerFunction('matches(string, string): bool', matchesLinear, sync)
     .registerFunction('string.__matches(string): bool', matchesLinear, sync);
+}
+
+const timestamp = 'google.protobuf.Timestamp';
+const span = 'google.protobuf.Duration';
+
+// Conversions of the CEL specification that cel-js lacks.
+function registerConversions(environment: Environment): void {
+  environment
+    .registerFunction('int(uint): int', (value: UnsignedInt) => BigInt(value.valueOf()), sync)
+    .registerFunction(`int(${timestamp}): int`, (value: Date) => BigInt(Math.floor(value.getTime() / 1_000)), sync)
+    .registerFunction(`string(${timestamp}): string`, (value: Date) => value.toISOString().replace('.000Z', 'Z'), sync)
+    .registerFunction(`string(${span}): string`, (value: Duration) => value.toString(), sync)
+    .registerFunction(`timestamp(${timestamp}): ${timestamp}`, (value: Date) => value, sync)
+    .registerFunction(`duration(${span}): ${span}`, (value: Duration) => value, sync);
 }
 
 const patterns = new Map<string, RE2JS>();

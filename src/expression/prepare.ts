@@ -165,7 +165,8 @@ class Walk {
     const isLoop = loops.has(name) && (args.length === 2 || (name === 'map' && args.length === 3));
     const isOptional = receiver.op === 'id' && receiver.args === 'optional' && ['of', 'none'].includes(name);
     if (!isBinding && !isOptional) this.visit(receiver, scope);
-    if (isLoop) {
+    // A list or object that is written out is small already, and keeps its exact type this way.
+    if (isLoop && receiver.op !== 'list' && receiver.op !== 'map') {
       this.counted = true;
       this.edits.insert(this.#dotAfter(receiver), '.__items()');
     }

@@ -41,7 +41,7 @@ function fromObject(value: object): unknown {
   if (value instanceof Map) return fromFields(Object.fromEntries(value));
   // What is left is CEL's own: a type, such as `type(fuel)` gives.
   const name = (value as { name?: unknown }).name;
-  if (typeof name === 'string') return name;
+  if (typeof name === 'string') return name === 'null' ? 'null_type' : name;
   throw new Unholdable('the result is something that a record cannot hold');
 }
 
