@@ -3,7 +3,7 @@
  * A built-in operator differs from one of your own in nothing but the path of this import.
  */
 import Type, { type Static, type TObject, type TSchema } from 'typebox';
-import type { RejectCode } from './errors.ts';
+import type { ProblemCode, RejectCode } from './errors.ts';
 import type { Ports } from './ports.ts';
 import { durationPattern, sizePattern } from './quantity.ts';
 import type { Key, Meta, StreamRecord } from './record.ts';
@@ -132,8 +132,14 @@ export interface TypeCheck {
   readonly input: RecordType;
   /** Type-checks the expression (or template, or field name) at this path of the options; gives its result type. Reports its own problems. */
   expression(path: readonly (string | number)[]): RecordType;
-  /** Reports a problem at this path of the options: an error unless said otherwise. */
-  problem(path: readonly (string | number)[], message: string, hint?: string, severity?: 'error' | 'warning'): void;
+  /** Reports a problem at this path of the options: an error, `bad-value`, unless said otherwise. */
+  problem(
+    path: readonly (string | number)[],
+    message: string,
+    hint?: string,
+    severity?: 'error' | 'warning',
+    code?: ProblemCode,
+  ): void;
 }
 
 export interface StepDefinition<S extends TSchema = TSchema, State = unknown> extends Common<S> {

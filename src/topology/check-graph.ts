@@ -1,0 +1,219 @@
+import type { SourceDefinition } from '../operator.ts';
+import type { Draft, DraftStep, DraftStream, Route } from './draft.ts';
+import type { Report } from './report.ts';
+import { didYouMean, listed } from './suggest.ts';
+
+/** The streams of a draft, and how records get from one to another. */
+export class Streams {
+  readonly all: readonly DraftStream[];
+  readonly #byName: ReadonlyMap<string, DraftStream>;
+
+  constructor({ streams }: Draft) {
+    this.all = streams;
+    this.#byName = new Map(streams.map((stream) => [stream.name, stream]));
+  }
+
+  get(name: string): DraftStream | undefined {
+    return this.#byName.get(name);
+  }
+  /** The side outputs of a stream's steps, but for `drop`. */
+  sides({ steps }: DraftStream): Route[] {
+    return steps.flatMap(sidesOf).filter(({ to }) => to !== 'drop');
+  }
+  continuing(name: string): DraftStream[] {
+    return this.all.filter(({ from }) => from.some(({ to }) => to === name));
+  }
+  /** Streams that feed this one, by `from` or by a side output. */
+  feeding(stream: DraftStream): DraftStream[] {
+    const from = stream.from.map(({ to }) => this.get(to)).filter((found) => found !== undefined);
+    const sides = this.all.filter((other) => this.sides(other).some(({ to }) => to === stream.name));
+    return [...new Set([...from, ...sides])];
+  }
+  /** Every source whose records can reach this stream. */
+  sources(stream: DraftStream, seen = new Set<DraftStream>()): DraftStep[] {
+    if (seen.has(stream)) return [];
+    seen.add(stream);
+    const own = stream.steps.filter(({ definition }) => definition.kind === 'source');
+    return [...own, ...this.feeding(stream).flatMap((before) => this.sources(before, seen))];
+  }
+}
+
+/** All side outputs of one step: `otherwise`, `late`, and options that name streams. */
+export function sidesOf({ otherwise, late, specials }: DraftStep): Route[] {
+  const routes = specials
+    .filter(({ format, value }) => format === 'stream' && typeof value === 'string')
+    .map(({ value, written }) => ({ to: value as string, site: written }));
+  return [otherwise, late, ...routes].filter((route) => route !== undefined);
+}
+
+/** Checks how the streams hang together. `observed`: the program itself may take what comes out of a stream, as in TypeScript. */
+export function checkGraph(draft: Draft, streams: Streams, report: Report, observed: boolean): void {
+  const names = streams.all.map(({ name }) => name);
+  for (const stream of streams.all) {
+    for (const route of [...stream.from, ...streams.sides(stream)]) knownStream(route, names, report);
+    checkOrder(stream, report);
+    if (!stream.broken) {
+      checkFed(stream, draft, streams, report);
+      checkUsed(stream, streams, report, observed);
+    }
+    for (const [index, step] of stream.steps.entries()) {
+      if (step.definition.kind !== 'step') continue;
+      if (step.definition.timed) checkTime(step, stream, streams, report);
+      if (step.definition.keyed) checkKeyed(step, index, stream, streams, report);
+    }
+  }
+  if (draft.otherwise && draft.otherwise.to !== 'drop') knownStream(draft.otherwise, names, report);
+  checkIds(streams, report);
+}
+
+function knownStream({ to, site }: Route, names: readonly string[], report: Report): void {
+  if (names.includes(to)) return;
+  report.add('unknown-stream', site, `There is no stream \`${to}\`.${didYouMean(to, names)}`, {
+    hint: `The streams are ${listed(names)}. Add \`${to}:\` under \`streams\`, or name one of them.`,
+  });
+}
+
+function checkOrder(stream: DraftStream, report: Report): void {
+  for (const [index, { definition, name, site }] of stream.steps.entries()) {
+    if (definition.kind !== 'source') continue;
+    if (stream.from.length > 0) {
+      report.add(
+        'misplaced-step',
+        site,
+        `The stream \`${stream.name}\` continues ${listed(stream.from.map(({ to }) => to))} and has the source \`${name}\` as well.`,
+        {
+          hint: `Give \`${name}\` a stream of its own, and name both in \`from: [a, b]\`.`,
+        },
+      );
+    } else if (index > 0) {
+      const first = stream.steps[0]!;
+      const second = first.definition.kind === 'source';
+      report.add(
+        'misplaced-step',
+        site,
+        second
+          ? `The stream \`${stream.name}\` has two sources, \`${first.name}\` and \`${name}\`.`
+          : `The source \`${name}\` stands behind \`${first.name}\`, but a stream begins with its source.`,
+        {
+          hint: second
+            ? `Give \`${name}\` a stream of its own, and join them in a third with \`from: [a, b]\`.`
+            : 'Make it the first item of the stream.',
+        },
+      );
+    }
+  }
+}
+
+function checkFed(stream: DraftStream, draft: Draft, streams: Streams, report: Report): void {
+  if (stream.from.length > 0 || stream.steps.some(({ definition }) => definition.kind === 'source')) return;
+  if (draft.otherwise?.to === stream.name || streams.feeding(stream).length > 0) return;
+  report.add(
+    'no-source',
+    stream.site,
+    `Nothing feeds the stream \`${stream.name}\`: it has no source, no \`from\`, and no step sends records to it.`,
+    {
+      hint: `Begin it with a source such as \`mqtt\` or with \`from: …\`, or name it in the \`otherwise\` of a step.`,
+    },
+  );
+}
+
+function checkUsed(stream: DraftStream, streams: Streams, report: Report, observed: boolean): void {
+  const last = stream.steps.at(-1);
+  if (last?.definition.kind === 'sink' || streams.continuing(stream.name).length > 0) return;
+  const site = last?.site ?? stream.site;
+  const sink = stream.steps.some(({ definition }) => definition.kind === 'sink');
+  const what =
+    last && sink
+      ? `What \`${last.name}\` makes of the stream \`${stream.name}\` goes nowhere: no sink is behind it.`
+      : `The stream \`${stream.name}\` ends in no sink and no stream continues it.`;
+  report.add('unused-stream', site, what, {
+    hint: `End it with a sink such as \`kafka\` or \`print\`, or continue it: \`from: ${stream.name}\`.`,
+    ...(observed && { severity: 'warning' as const }),
+  });
+}
+
+function checkTime(step: DraftStep, stream: DraftStream, streams: Streams, report: Report): void {
+  for (const source of streams.sources(stream)) {
+    const options = source.options as { time?: unknown } | null;
+    if (options?.time !== undefined || !source.sound) continue;
+    const { times } = source.definition as SourceDefinition;
+    report.add(
+      'missing-time',
+      source.site,
+      `\`${step.name}\` works on event time, but the source \`${source.name}\` says nothing of \`time\`.`,
+      {
+        hint: `Write \`time: { field: …, unit: ms }\` into its options${times.map((time) => `, or \`time: ${time}\``).join('')}.`,
+      },
+    );
+  }
+}
+
+function checkKeyed(step: DraftStep, index: number, stream: DraftStream, streams: Streams, report: Report): void {
+  if (!step.id) {
+    report.add('missing-key', step.site, `\`${step.name}\` keeps state and has no \`id\`.`, {
+      hint: 'Write `id: latest` (any name) beside it: state is kept under that name, whatever else changes in the file.',
+    });
+  }
+  const keys = keysBefore(stream, index, streams);
+  if (keys === undefined) {
+    if (streams.all.some(({ broken }) => broken)) return;
+    report.add('missing-key-by', step.site, `\`${step.name}\` works per key, but there is no \`keyBy\` before it.`, {
+      hint: 'Put `- keyBy: …` (the field to group by) before it.',
+    });
+    return;
+  }
+  for (const source of streams.sources(stream)) {
+    const definition = source.definition as SourceDefinition;
+    if (!definition.partitioned || !source.sound) continue;
+    const by = definition.partitionedBy?.(source.options as never);
+    for (const key of keys.filter(({ sound }) => sound)) {
+      const { field } = key.options as { field?: unknown };
+      if (field === by) continue;
+      report.add(
+        'unproven-key',
+        key.site,
+        `\`${key.name}\` groups by \`${String(field)}\`, but nothing says that all records of one \`${String(field)}\` are in one partition of \`${source.name}\`: \`${step.name}\` would see only some of them.`,
+        {
+          hint: `If the message key is that field, write \`keyedBy: ${String(field)}\` into the options of \`${source.name}\`. Else write the records to a topic keyed by it first, and read that.`,
+        },
+      );
+    }
+  }
+}
+
+/** The nearest `keyBy` before a step, one for each stream that comes together there; `undefined` when a way has none. */
+function keysBefore(
+  stream: DraftStream,
+  index: number,
+  streams: Streams,
+  seen = new Set<DraftStream>(),
+): DraftStep[] | undefined {
+  const own = stream.steps.slice(0, index).findLast(({ definition }) => definition.name === 'keyBy');
+  if (own) return [own];
+  if (stream.from.length === 0 || seen.has(stream)) return undefined;
+  seen.add(stream);
+  const found: DraftStep[] = [];
+  for (const { to } of stream.from) {
+    const before = streams.get(to);
+    const keys = before ? keysBefore(before, before.steps.length, streams, seen) : [];
+    if (!keys) return undefined;
+    found.push(...keys);
+  }
+  return found;
+}
+
+function checkIds(streams: Streams, report: Report): void {
+  const seen = new Map<string, string>();
+  for (const stream of streams.all) {
+    for (const { id, name } of stream.steps) {
+      if (!id) continue;
+      const first = seen.get(id.name);
+      if (first === undefined) seen.set(id.name, `\`${name}\` in \`${stream.name}\``);
+      else {
+        report.add('duplicate-key', id.site, `The id \`${id.name}\` is given twice; ${first} has it already.`, {
+          hint: 'Ids are unique in the whole topology: state is kept under them.',
+        });
+      }
+    }
+  }
+}

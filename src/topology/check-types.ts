@@ -1,0 +1,187 @@
+import type { ProblemCode } from '../errors.ts';
+import { checkExpression, checkField, checkTemplate } from '../expression/index.ts';
+import type {
+  JsonSchema,
+  RecordType,
+  SinkDefinition,
+  SourceDefinition,
+  StepDefinition,
+  TypeCheck,
+} from '../operator.ts';
+import { type Streams, sidesOf } from './check-graph.ts';
+import type { DraftStep, DraftStream } from './draft.ts';
+import { joinTypes } from './join-types.ts';
+import type { Report, Site } from './report.ts';
+import type { Path, Special } from './values.ts';
+import { siteAt } from './written.ts';
+
+/** What is known of a record that a step, source or sink has refused. */
+const deadLetterType: JsonSchema = {
+  type: 'object',
+  properties: {
+    code: { type: 'string' },
+    message: { type: 'string' },
+    reasons: { type: 'array' },
+    topology: { type: 'string' },
+    topologyHash: { type: 'string' },
+    step: { type: 'string' },
+    source: { type: 'string' },
+    offset: { type: 'integer' },
+    key: {},
+    time: { type: 'number' },
+    topic: { type: 'string' },
+    headers: { type: 'object' },
+    window: { type: 'object', properties: { start: { type: 'number' }, end: { type: 'number' } } },
+    payload: { type: 'string' },
+    payloadEncoding: { type: 'string', enum: ['utf8', 'base64'] },
+    bytes: { type: 'integer' },
+    truncated: { type: 'object' },
+  },
+  required: [
+    'code',
+    'message',
+    'topology',
+    'topologyHash',
+    'step',
+    'source',
+    'offset',
+    'payload',
+    'payloadEncoding',
+    'bytes',
+  ],
+};
+
+/** Follows the type of the records through all streams, and checks expressions, templates and fields against it. */
+export function checkTypes(
+  order: readonly DraftStream[],
+  streams: Streams,
+  lastResort: string | undefined,
+  report: Report,
+): ReadonlyMap<DraftStep, RecordType> {
+  const after = new Map<DraftStep, RecordType>();
+  const ends = new Map<string, RecordType>();
+  for (const stream of order) {
+    let type = inputType(stream, streams, ends, lastResort);
+    for (const step of stream.steps) {
+      type = checkStep(step, type, report);
+      after.set(step, type);
+    }
+    ends.set(stream.name, type);
+  }
+  return after;
+}
+
+function inputType(
+  stream: DraftStream,
+  streams: Streams,
+  ends: ReadonlyMap<string, RecordType>,
+  lastResort: string | undefined,
+): RecordType {
+  const types: RecordType[] = stream.from.map(({ to }) => ends.get(to));
+  const sides = streams.all
+    .flatMap(({ steps }) => steps)
+    .filter((step) => sidesOf(step).some(({ to }) => to === stream.name));
+  for (const { otherwise, late } of sides) {
+    types.push(otherwise?.to === stream.name || late?.to === stream.name ? deadLetterType : undefined);
+  }
+  if (lastResort === stream.name) types.push(deadLetterType);
+  return types.length === 0 ? undefined : types.reduce(joinTypes);
+}
+
+function checkStep(step: DraftStep, input: RecordType, report: Report): RecordType {
+  const { definition, options } = step;
+  if (!step.sound) return undefined;
+  if (step.when) checkWhen(step.when, input, report);
+  const check = new StepCheck(step, definition.kind === 'source' ? sourceType(step) : input, report);
+  if (definition.kind === 'source') {
+    (definition as SourceDefinition).check?.(options as never, check);
+    check.rest(true);
+    return check.input;
+  }
+  const own = definition.kind === 'sink' || (definition as StepDefinition).type !== undefined;
+  const result = (definition as StepDefinition | SinkDefinition).type?.(options as never, check);
+  check.rest(!own || definition.type === undefined);
+  if (definition.kind === 'sink' || definition.type === undefined) return input;
+  return step.when ? joinTypes(input, result as RecordType) : (result as RecordType);
+}
+
+function sourceType({ definition, options }: DraftStep): RecordType {
+  return (definition as SourceDefinition).type?.(options as never);
+}
+
+function checkWhen(
+  { source, written, filled }: NonNullable<DraftStep['when']>,
+  input: RecordType,
+  report: Report,
+): void {
+  if (typeof source === 'function') return;
+  const { type, problems } = checkExpression(source, input);
+  for (const { code, message, hint, start, end } of problems) {
+    report.add(code, spanSite({ written, filled }, start, end), message, { hint });
+  }
+  if (problems.length > 0 || type === undefined || typeof type === 'boolean') return;
+  const found = type['type'];
+  if (found === undefined || found === 'boolean' || (Array.isArray(found) && found.includes('boolean'))) return;
+  report.add('type-mismatch', written, `\`when\` must be true or false, but \`${source}\` is ${String(found)}.`, {
+    hint: 'Compare it with something, as in `fuel < 500`.',
+  });
+}
+
+function spanSite({ written, filled }: Pick<Special, 'written' | 'filled'>, start: number, end: number): Site {
+  const at = filled ? undefined : written.span?.(start, end);
+  return at ? { at } : written;
+}
+
+const checkers = { expression: checkExpression, template: checkTemplate, field: checkField };
+
+class StepCheck implements TypeCheck {
+  readonly input: RecordType;
+  readonly #step: DraftStep;
+  readonly #report: Report;
+  readonly #seen = new Set<Special>();
+
+  constructor(step: DraftStep, input: RecordType, report: Report) {
+    this.#step = step;
+    this.input = input;
+    this.#report = report;
+  }
+
+  expression(path: Path): RecordType {
+    const found = this.#step.specials.find((special) => samePath(special.path, path));
+    return found ? this.#check(found, this.input) : undefined;
+  }
+
+  problem(
+    path: Path,
+    message: string,
+    hint?: string,
+    severity: 'error' | 'warning' = 'error',
+    code: ProblemCode = 'bad-value',
+  ): void {
+    const { written, site } = this.#step;
+    const at = path.length === 0 ? site : siteAt(written, path);
+    this.#report.add(code, at, message, { hint, ...(severity === 'warning' && { severity }) });
+  }
+
+  /** Checks what the definition has not looked at: against the type, or, where only the definition knows it, as to syntax. */
+  rest(typed: boolean): void {
+    for (const special of this.#step.specials) {
+      if (!this.#seen.has(special)) this.#check(special, typed ? this.input : undefined);
+    }
+  }
+
+  #check(special: Special, input: RecordType): RecordType {
+    this.#seen.add(special);
+    const { format, value } = special;
+    if (typeof value !== 'string' || !(format in checkers)) return undefined;
+    const { type, problems } = checkers[format as keyof typeof checkers](value, input);
+    for (const { code, message, hint, start, end } of problems) {
+      this.#report.add(code, spanSite(special, start, end), message, { hint });
+    }
+    return type;
+  }
+}
+
+function samePath(a: Path, b: Path): boolean {
+  return a.length === b.length && a.every((part, index) => String(part) === String(b[index]));
+}

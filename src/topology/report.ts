@@ -1,0 +1,62 @@
+import type { Place, Problem, ProblemCode } from '../errors.ts';
+
+/** Characters `[start, end)` of a topology's text. */
+export interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Where a problem can be shown: a range of a file, or, for a topology written in TypeScript, `stream › step`. */
+export interface Site {
+  readonly at?: Range;
+  readonly where?: string;
+}
+
+interface Notes {
+  readonly hint?: string | undefined;
+  readonly severity?: 'warning';
+}
+
+/** Collects the problems of one topology, so that all of them are told at once. */
+export class Report {
+  readonly #problems = new Map<string, Problem>();
+  readonly #locate: (range: Range) => Place | undefined;
+
+  constructor(locate: (range: Range) => Place | undefined = () => undefined) {
+    this.#locate = locate;
+  }
+
+  /** Adds a problem; the same one at the same place is told once. */
+  add(code: ProblemCode, site: Site, message: string, { hint, severity }: Notes = {}): void {
+    const place = site.at && this.#locate(site.at);
+    const told = site.where === undefined ? message : `${site.where}: ${message}`;
+    const problem: Problem = {
+      code,
+      message: told,
+      ...(hint !== undefined && { hint }),
+      ...(place && { place }),
+      ...(severity && { severity }),
+    };
+    const key = JSON.stringify([code, place?.line, place?.column, told]);
+    if (!this.#problems.has(key)) this.#problems.set(key, problem);
+  }
+
+  /** Something stands in the way of a plan; warnings do not. */
+  get failed(): boolean {
+    return [...this.#problems.values()].some(({ severity }) => severity !== 'warning');
+  }
+
+  get size(): number {
+    return this.#problems.size;
+  }
+
+  /** All problems in the order of the file; those without a place last. */
+  sorted(): Problem[] {
+    const rank = ({ place }: Problem): [number, number] => [place?.line ?? Number.MAX_SAFE_INTEGER, place?.column ?? 0];
+    return [...this.#problems.values()].sort((a, b) => {
+      const [lineA, columnA] = rank(a);
+      const [lineB, columnB] = rank(b);
+      return lineA - lineB || columnA - columnB;
+    });
+  }
+}

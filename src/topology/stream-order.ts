@@ -1,0 +1,42 @@
+import type { Streams } from './check-graph.ts';
+import type { DraftStream, Route } from './draft.ts';
+import type { Report } from './report.ts';
+
+/** The streams, each behind those that feed it. Reports cycles; gives `undefined` when there are any. */
+export function inOrder(streams: Streams, report: Report): DraftStream[] | undefined {
+  const order: DraftStream[] = [];
+  const done = new Set<DraftStream>();
+  let cyclic = false;
+  const visit = (stream: DraftStream, way: readonly string[]): void => {
+    if (done.has(stream)) return;
+    for (const { to, site } of feeds(stream, streams)) {
+      const next = streams.get(to);
+      if (!next) continue;
+      const at = way.indexOf(to);
+      if (at === -1 && to !== stream.name) visit(next, [...way, stream.name]);
+      else {
+        cyclic = true;
+        const round = at === -1 ? [stream.name, to] : [...way.slice(at), stream.name, to];
+        report.add(
+          'cycle',
+          site,
+          `The streams go round in a circle: ${round.map((name) => `\`${name}\``).join(' → ')}.`,
+          {
+            hint: 'Records would never come to an end. Send rejected ones to a stream that does not feed the step that rejects them, or `drop` them there.',
+          },
+        );
+      }
+    }
+    done.add(stream);
+    order.unshift(stream);
+  };
+  for (const stream of [...streams.all].reverse()) visit(stream, []);
+  return cyclic ? undefined : order;
+}
+
+function feeds(stream: DraftStream, streams: Streams): Route[] {
+  const continued = streams
+    .continuing(stream.name)
+    .map(({ name, from }) => ({ to: name, site: from.find(({ to }) => to === stream.name)!.site }));
+  return [...continued, ...streams.sides(stream)];
+}

@@ -1,0 +1,273 @@
+import { type Definition, type Expression, expression } from '../operator.ts';
+import type { DraftStep, DraftStream, Route } from './draft.ts';
+import type { Surroundings } from './interpolate.ts';
+import { camelCase, type Lookup } from './lookup.ts';
+import { checkOptions } from './options.ts';
+import { checkName, routeOf, textOf } from './pieces.ts';
+import type { Report, Site } from './report.ts';
+import { didYouMean, listed } from './suggest.ts';
+import { alternatives, found, type OptionSchema, ValueReader } from './values.ts';
+import type { Entry, Written, WrittenMap, WrittenScalar } from './written.ts';
+
+const siblings = ['id', 'description', 'when', 'otherwise'];
+const whenShape = [expression({ description: '' }) as OptionSchema];
+
+/** Reads the lists of steps under `streams`. */
+export class StreamReader {
+  readonly #lookup: Lookup;
+  readonly #from: Surroundings;
+  readonly #sides: ReadonlySet<string>;
+  readonly #report: Report;
+
+  constructor(lookup: Lookup, from: Surroundings, sides: ReadonlySet<string>, report: Report) {
+    this.#lookup = lookup;
+    this.#from = from;
+    this.#sides = sides;
+    this.#report = report;
+  }
+
+  read(name: string, site: Site, node: Written): DraftStream {
+    const from: Route[] = [];
+    const steps: DraftStep[] = [];
+    if (node.kind !== 'list') {
+      this.#report.add('wrong-type', node, `The stream \`${name}\` must be a list of steps, but is ${found(node)}.`, {
+        hint: 'Write each step in a line of its own: `- keyBy: generatorID`.',
+      });
+      return { name, site, from, steps, broken: true };
+    }
+    let broken = false;
+    node.items.forEach((item, index) => {
+      if (item.kind === 'map' && item.entries.has('from')) this.#from_(item, index, from);
+      else {
+        const step = this.#step(name, item, index === 0);
+        if (step) steps.push(step);
+        else broken = true;
+      }
+    });
+    return { name, site, from, steps, broken };
+  }
+
+  #from_(item: WrittenMap, index: number, into: Route[]): void {
+    const { key, value } = item.entries.get('from')!;
+    for (const [other, entry] of item.entries) {
+      if (other === 'from' || other === 'description') continue;
+      this.#report.add('two-operators', entry.key, `\`from\` and \`${other}\` stand in one item.`, {
+        hint: `Begin a new item: \`- ${other}: …\`.`,
+      });
+    }
+    if (index > 0) {
+      this.#report.add('misplaced-step', key, '`from` stands in the middle of a stream, but a stream begins with it.', {
+        hint: 'Make it the first item, or begin a new stream with it.',
+      });
+    }
+    const nodes = value.kind === 'list' ? value.items : [value];
+    if (nodes.length === 0)
+      this.#report.add('bad-value', value, '`from` names no stream.', { hint: 'Write `from: readings`.' });
+    for (const node of nodes) {
+      const to = textOf(node, 'from', this.#report);
+      if (to !== '') into.push({ to, site: node });
+    }
+  }
+
+  #step(stream: string, item: Written, first: boolean): DraftStep | undefined {
+    if (item.kind === 'scalar' && typeof item.value === 'string' && this.#lookup.knows(item.value)) {
+      return this.#operator(
+        stream,
+        item.value,
+        { key: item, value: { ...item, value: null, text: '', quoted: false } },
+        new Map(),
+        first,
+      );
+    }
+    if (item.kind !== 'map') {
+      this.#report.add(
+        'wrong-type',
+        item,
+        `A step must be a mapping such as \`keyBy: generatorID\`, but is ${found(item)}.`,
+      );
+      return undefined;
+    }
+    const operators = [...item.entries].filter(([key]) => !siblings.includes(key));
+    const known = operators.filter(([key]) => this.#lookup.knows(key));
+    if (operators.length === 0) {
+      this.#report.add('missing-key', item, 'This item holds no operator.', {
+        hint: `Write one, such as \`keyBy: generatorID\`; there are ${listed(this.#lookup.names)}.`,
+      });
+      return undefined;
+    }
+    if (known.length > 1) {
+      this.#report.add(
+        'two-operators',
+        known[1]![1].key,
+        `${listed(known.map(([key]) => key))} stand in one item; each step is an item of its own.`,
+        {
+          hint: `Begin a new item: \`- ${known[1]![0]}: …\`. (Is it meant as an option of \`${known[0]![0]}\`? Then indent it further.)`,
+        },
+      );
+      return undefined;
+    }
+    const [name, entry] = known[0] ?? operators[0]!;
+    for (const [key, other] of operators) {
+      if (key !== name) this.#strayKey(key, other, name);
+    }
+    if (known.length === 0) {
+      this.#report.add(
+        'unknown-operator',
+        entry.key,
+        `There is no operator \`${name}\`.${didYouMean(camelCase(name), this.#lookup.names)}`,
+        { hint: `There are ${listed(this.#lookup.names)}.` },
+      );
+      return undefined;
+    }
+    return this.#operator(stream, name, entry, item.entries, first);
+  }
+
+  #strayKey(key: string, { key: site }: Entry, operator: string): void {
+    if (!this.#lookup.knows(operator)) return;
+    const definition = this.#definition(operator, true) as Definition;
+    const isOption = key === 'late' || Object.hasOwn((definition.options as OptionSchema).properties ?? {}, key);
+    const hint = isOption
+      ? `\`${key}\` is an option of \`${operator}\`: indent it below.`
+      : `Beside the operator there may be ${listed(siblings)}.`;
+    this.#report.add(
+      'unknown-key',
+      site,
+      `\`${key}\` stands beside \`${operator}\`, where it means nothing.${isOption ? '' : didYouMean(key, siblings)}`,
+      { hint },
+    );
+  }
+
+  #definition(name: string, source: boolean): Definition | undefined {
+    const find = this.#lookup;
+    const inside = () => find.find(name, 'step') ?? find.find(name, 'sink');
+    return source ? (find.find(name, 'source') ?? inside()) : (inside() ?? find.find(name, 'source'));
+  }
+
+  #operator(stream: string, name: string, entry: Entry, beside: ReadonlyMap<string, Entry>, first: boolean): DraftStep {
+    const definition = this.#definition(name, first && !this.#sides.has(stream))!;
+    const before = this.#report.size;
+    const hoisted = this.#hoist(definition, entry.value, name);
+    const reader = new ValueReader(this.#from, this.#report);
+    const { written, options } = this.#options(definition, hoisted.written, reader);
+    if (typeof options !== 'function') checkOptions(definition, name, options, written, this.#report);
+    const sound = this.#report.size === before;
+    const id = beside.get('id')?.value;
+    const idText = id && textOf(id, 'id', this.#report);
+    if (id && idText) checkName(idText, 'id of a step', id, this.#report);
+    const description = beside.get('description')?.value;
+    const when = this.#when(name, definition, beside.get('when'));
+    const otherwise = routeOf(beside.get('otherwise')?.value, this.#report) ?? hoisted.otherwise;
+    return {
+      definition,
+      name,
+      site: entry.key,
+      options,
+      sound,
+      written,
+      specials: reader.specials,
+      ...(id && idText && { id: { name: idText, site: id } }),
+      ...(description && { description: textOf(description, 'description', this.#report) }),
+      ...(when && { when }),
+      ...(otherwise && { otherwise }),
+      ...(hoisted.late && { late: hoisted.late }),
+    };
+  }
+
+  #when(name: string, { kind }: Definition, entry: Entry | undefined): DraftStep['when'] {
+    if (!entry) return undefined;
+    if (kind !== 'step') {
+      this.#report.add(
+        'misplaced-step',
+        entry.key,
+        `\`when\` stands beside the ${kind} \`${name}\`, but only steps between source and sink have it.`,
+        {
+          hint:
+            kind === 'sink'
+              ? 'Put a `filter` and the sink into a stream of their own, which begins with `from:`.'
+              : 'Put a `filter` behind the source.',
+        },
+      );
+      return undefined;
+    }
+    const reader = new ValueReader(this.#from, this.#report);
+    const source = reader.read(entry.value, whenShape);
+    const special = reader.specials[0];
+    if (entry.value.kind === 'scalar' && special && (typeof source === 'string' || typeof source === 'function')) {
+      return { source: source as Expression, written: special.written, filled: special.filled };
+    }
+    if (entry.value.kind === 'scalar' && typeof entry.value.value === 'boolean')
+      return { source: String(entry.value.value), written: entry.value, filled: true };
+    this.#report.add('wrong-type', entry.value, `\`when\` must be an expression, but is ${found(entry.value)}.`, {
+      hint: 'For example: `when: fuel < 500`.',
+    });
+    return undefined;
+  }
+
+  /** Takes `otherwise` and `late` out of the options, where they may stand as well. */
+  #hoist(
+    definition: Definition,
+    written: Written,
+    name: string,
+  ): { written: Written; otherwise?: Route; late?: Route } {
+    if (written.kind !== 'map' || isFreeForm(definition)) return { written };
+    const { otherwise, late } = Object.fromEntries(written.entries) as Record<string, Entry | undefined>;
+    if (!otherwise && !late) return { written };
+    const entries = new Map(written.entries);
+    const found: { otherwise?: Route; late?: Route } = {};
+    if (otherwise && !declares(definition, 'otherwise')) {
+      entries.delete('otherwise');
+      const route = routeOf(otherwise.value, this.#report);
+      if (route) found.otherwise = route;
+    }
+    if (late && !declares(definition, 'late')) {
+      entries.delete('late');
+      if (definition.kind !== 'step' || !definition.late) {
+        this.#report.add(
+          'unknown-key',
+          late.key,
+          `\`${name}\` has no option \`late\`: no record is ever late for it.`,
+          { hint: 'Drop it, or move it to a window.' },
+        );
+      } else {
+        const route = routeOf(late.value, this.#report, 'late');
+        if (route) found.late = route;
+      }
+    }
+    return { written: { ...written, entries }, ...found };
+  }
+
+  #options(definition: Definition, written: Written, reader: ValueReader): { written: Written; options: unknown } {
+    const shapes = alternatives(definition.options as OptionSchema);
+    const { shorthand } = definition;
+    const full =
+      shorthand !== undefined && written.kind !== 'map' && !isEmpty(written) ? asOption(shorthand, written) : written;
+    if (isEmpty(full) && shapes.some(({ type, properties }) => type === 'object' || properties))
+      return { written: full, options: {} };
+    return { written: full, options: reader.read(full, shapes) };
+  }
+}
+
+function asOption(shorthand: string, written: Written): WrittenMap {
+  const site: Site = {
+    ...(written.at && { at: written.at }),
+    ...(written.where !== undefined && { where: written.where }),
+  };
+  return { kind: 'map', entries: new Map([[shorthand, { key: site, value: written }]]), ...site };
+}
+
+function isEmpty(node: Written): node is WrittenScalar {
+  return node.kind === 'scalar' && node.value === null;
+}
+
+function declares(definition: Definition, option: string): boolean {
+  return Object.hasOwn((definition.options as OptionSchema).properties ?? {}, option);
+}
+
+/** Every name is a field there, so `otherwise` would be one too. */
+export function isFreeForm(definition: Definition): boolean {
+  const shape = definition.options as OptionSchema;
+  return (
+    shape.properties === undefined &&
+    (shape.patternProperties !== undefined || shape.additionalProperties !== undefined)
+  );
+}
