@@ -14,10 +14,13 @@ const liveMs = 2_000;
 export class KafkajsReader implements Reader {
   readonly #client: Client;
   readonly #consumer: Consumer;
+  readonly #topics: readonly string[];
   readonly #events: ReaderEvents;
   /** What is assigned, and who waits for room in it. */
   #assigned = new Map<string, { waiting?: (() => void) | undefined }>();
   #answeredAt = Number.NEGATIVE_INFINITY;
+  /** An outage has been reported, and its end not yet. */
+  #away = false;
   #closed = false;
 
   static async open(client: Client, { group, topics }: ReaderOptions, events: ReaderEvents): Promise<KafkajsReader> {
@@ -30,12 +33,13 @@ export class KafkajsReader implements Reader {
       maxWaitTimeInMs: maxWaitMs,
       // A rebalance is noticed with the next heartbeat.
       heartbeatInterval: 1_000,
-      sessionTimeout: 30_000,
+      // After an outage kafkajs joins as a new member, and the group waits for so long for the one it was before.
+      sessionTimeout: 10_000,
       retry: { initialRetryTime: 100, maxRetryTime: 3_000, retries: 8, restartOnFailure: async () => true },
     });
-    const reader = new KafkajsReader(client, consumer, events);
+    const reader = new KafkajsReader(client, consumer, topics, events);
     try {
-      await reader.#start(topics, owned);
+      await reader.#start(owned);
       return reader;
     } catch (error) {
       await reader.close();
@@ -44,7 +48,8 @@ export class KafkajsReader implements Reader {
     }
   }
 
-  private constructor(client: Client, consumer: Consumer, events: ReaderEvents) {
+  private constructor(client: Client, consumer: Consumer, topics: readonly string[], events: ReaderEvents) {
+    this.#topics = topics;
     this.#client = client;
     this.#consumer = consumer;
     this.#events = events;
@@ -79,7 +84,7 @@ export class KafkajsReader implements Reader {
     await this.#consumer.disconnect().catch(() => undefined);
   }
 
-  async #start(topics: readonly string[], owned: { partitions: Owned }): Promise<void> {
+  async #start(owned: { partitions: Owned }): Promise<void> {
     const consumer = this.#consumer;
     const { events } = consumer;
     consumer.on(events.GROUP_JOIN, ({ payload }) => {
@@ -87,6 +92,8 @@ export class KafkajsReader implements Reader {
       this.#join(payload.memberAssignment);
     });
     consumer.on(events.FETCH, () => {
+      if (this.#away) this.#client.outside.log.info(`Kafka at ${this.#client.address} is back: reading goes on.`);
+      this.#away = false;
       this.#answeredAt = this.#client.outside.ports.clock.now();
     });
     // A fetch that brought markers of transactions only never reaches the handler, but it moves the position on.
@@ -99,7 +106,7 @@ export class KafkajsReader implements Reader {
     consumer.on(events.CRASH, ({ payload: { error, restart } }) => this.#crashed(error, restart));
     this.#client.jump.listener = (topic, partition) => this.#jumped(topic, partition);
     await consumer.connect();
-    await consumer.subscribe({ topics: [...topics], fromBeginning: false });
+    await consumer.subscribe({ topics: [...this.#topics], fromBeginning: false });
     await consumer.run({
       autoCommit: false,
       eachBatchAutoResolve: false,
@@ -157,10 +164,15 @@ export class KafkajsReader implements Reader {
     this.#answeredAt = Number.NEGATIVE_INFINITY;
     const trouble = this.#client.trouble(error);
     if (restart && trouble.kind === 'passing') {
-      this.#client.outside.log.warn(`${trouble.message} Reading goes on when it is back.`);
+      if (!this.#away) this.#client.outside.log.warn(`${trouble.message} Reading goes on when it is back.`);
+      this.#away = true;
       return;
     }
-    this.#events.failed(trouble);
+    const gone = trouble.kind === 'unknownTopic';
+    const names = this.#topics.map((topic) => `\`${topic}\``).join(', ');
+    this.#events.failed(
+      gone ? new Trouble('final', `A topic that was being read was deleted, of ${names}.`, error) : trouble,
+    );
   }
 
   #jumped(topic: string, partition: number): void {

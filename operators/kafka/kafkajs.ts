@@ -27,10 +27,12 @@ export interface Client {
 
 // kafkajs gives up a request after these; whoever called it decides what follows.
 const retry = { initialRetryTime: 100, maxRetryTime: 3_000, retries: 5 };
+const leaderTries = 20;
+const leaderWaitMs = 250;
 const keepAliveMs = 60_000;
 const repeatMs = 10_000;
 /** Logged as errors and warnings by kafkajs, but part of every start: it is told to retry, and we retry after it. */
-const expected = /^(Response |Limiting retries)/;
+const expected = /^(Response |Limiting retries|Restarting the consumer|Crash: )/;
 
 /** Prepares kafkajs 2.2.4 for these options. Connects to nothing yet. */
 export async function openKafkajs(connection: Connection, outside: Outside): Promise<Driver> {
@@ -69,15 +71,21 @@ export async function openKafkajs(connection: Connection, outside: Outside): Pro
   };
 }
 
+// A topic that was made just now, or whose leader moves, has no leader that knows of it for a moment. All that is asked here may
+// be asked again.
 async function withAdmin<T>(client: Client, use: (admin: Admin) => Promise<T>): Promise<T> {
-  const admin = client.kafka.admin();
-  try {
-    await admin.connect();
-    return await use(new KafkajsAdmin(admin, client.address));
-  } catch (error) {
-    throw client.trouble(error);
-  } finally {
-    await admin.disconnect().catch(() => undefined);
+  for (let tries = 1; ; tries++) {
+    const admin = client.kafka.admin();
+    try {
+      await admin.connect();
+      return await use(new KafkajsAdmin(admin, client.address));
+    } catch (error) {
+      const trouble = client.trouble(error);
+      if (tries === leaderTries || trouble.kind !== 'passing' || rootOf(error).type === undefined) throw trouble;
+      await client.outside.ports.clock.sleep(leaderWaitMs);
+    } finally {
+      await admin.disconnect().catch(() => undefined);
+    }
   }
 }
 
