@@ -55,11 +55,20 @@ function compileWith(more: Options, schema: JsonSchema, refs: Readonly<Record<st
   formats.default(ajv);
   useLinearUniqueItems(ajv);
   try {
-    for (const [uri, ref] of Object.entries(refs)) ajv.addSchema(ref as object, uri);
+    for (const [uri, ref] of Object.entries(refs)) addReference(ajv, uri, ref);
     return ajv.compile(schema as object);
   } catch (error) {
     if (error instanceof BadSchema) throw error;
     throw explained(error as Error & { missingRef?: string });
+  }
+}
+
+function addReference(ajv: Ajv, uri: string, schema: JsonSchema): void {
+  try {
+    ajv.addSchema(schema as object, uri);
+  } catch (error) {
+    const { message, hint } = explained(error as Error);
+    throw new BadSchema(`In \`refs\`, \`${uri}\`: ${message}`, hint);
   }
 }
 

@@ -109,7 +109,8 @@ class Walk {
       case 'in':
         // Beside `type(x)` the name of a type is that type; anywhere else it is a field of the record.
         if ((node.args as ASTNode[]).some(isTypeCall)) {
-          for (const part of node.args as ASTNode[]) this.visit(part, [...scope, ...typeNames]);
+          for (const part of node.args as ASTNode[])
+            this.visit(part, isTypeCall(part) ? scope : [...scope, ...typeNames]);
           return;
         }
         for (const part of node.args as ASTNode[]) this.visit(part, scope);
