@@ -17,7 +17,8 @@ export const mqttSource = defineSource({
     'A level in braces, as in `emergency_generators/{generatorID}`, matches like `+` and sets that field of the record, whatever the payload says. `+`, `#` and ' +
     '`$share/group/…` are as in MQTT.\n\n' +
     'With `qos: 1` or `2` a message is acknowledged once it is durable in the journal: what the broker was told is ours is never lost, also when the process is killed. A message whose ' +
-    'acknowledgement did not get through comes again: deliveries are at least once. With `qos: 0` the broker keeps nothing for us while we are away.\n\n' +
+    'acknowledgement did not get through comes again: deliveries are at least once. With `qos: 0` the broker keeps nothing for us while we are away. ' +
+    'All that the broker lets be in flight (Mosquitto: 20, `max_inflight_messages`) shares one sync of the disk: a larger number there makes it faster.\n\n' +
     'The session at the broker is kept under `clientId`. When the broker has lost it, a warning says so, as messages may be missing. While the journal is full (`journal.maxBytes`) or the ' +
     'disk is, nothing is read from the broker, and the connection stays. A broker that is down is waited for, with growing pauses; wrong credentials and a refused topic end the run.\n\n' +
     'A payload above `maxPayload` is rejected (`payload-too-large`); it is kept in full up to 16 MiB, and its first 64 KiB beyond. A message on a topic that matches none of `topics` is rejected (`topic-unknown`).',

@@ -178,7 +178,10 @@ class MqttSource implements OpenSource, SourcePartition {
       this.#connection!.client.subscribe([...this.#filters], options, (error, _grants, packet) => {
         const granted = (packet?.granted ?? []) as number[];
         for (const [n, filter] of this.#filters.entries()) this.#granted(filter, granted[n]);
-        if (!error) this.#subscribed = true;
+        if (!error) {
+          this.#subscribed = true;
+          this.#context.log.info(`Subscribed at ${this.#connection!.address}`, { topics: this.#filters.join(', ') });
+        }
         resolve();
       });
     });
