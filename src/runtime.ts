@@ -6,8 +6,8 @@ import { openJournal } from './engine/journal.ts';
 import { Run } from './engine/run.ts';
 import type { Log, Ports } from './operator.ts';
 import { systemPorts } from './ports/system.ts';
-import { planHash } from './topology/plan-json.ts';
 import type { Plan } from './topology/plan.ts';
+import { planHash } from './topology/plan-json.ts';
 
 export interface StartOptions {
   /** Folder for checkpoints, journals and dead letters; `.penstock/<topology>` in the working folder unless given. */
