@@ -1,0 +1,116 @@
+import type { Static, TObject, TSchema } from 'typebox';
+import type { Siblings, SinkDefinition, SourceDefinition, StepDefinition, sourceOptions } from '../operator.ts';
+import type { StreamRecord } from '../record.ts';
+import type { Secret } from '../secret.ts';
+import type { Plan } from './plan.ts';
+
+/** Operators by name: what a builder makes its methods of. `penstock/operators` exports the three. */
+export interface Operators {
+  readonly sources: Readonly<Record<string, SourceDefinition>>;
+  readonly steps: Readonly<Record<string, StepDefinition>>;
+  readonly sinks: Readonly<Record<string, SinkDefinition>>;
+}
+
+type Fn = (...given: never[]) => unknown;
+
+/** Options as a TypeScript user gives them: functions see the record's type, and a text will do for a secret. */
+type Given<O, T> = O extends Fn
+  ? (value: T, record: StreamRecord<T>) => ReturnType<O>
+  : O extends Secret
+    ? Secret | string
+    : O extends object
+      ? { [K in keyof O]: Given<O[K], T> }
+      : O;
+
+type OptionsOf<D> = D extends { readonly options: infer S extends TSchema } ? Static<S> : never;
+type SourceOptions<D> = OptionsOf<D> & Static<TObject<typeof sourceOptions>>;
+
+// A bare value stands for one option, the shorthand; which one is known at run time alone.
+type Shorthand<O> = O extends readonly unknown[] | Fn | string ? never : O extends object ? O[keyof O] : never;
+
+type Routed<O> = O extends Fn | readonly unknown[] ? O : O & { otherwise?: string; late?: string };
+type StepGiven<D, T> = Routed<Given<OptionsOf<D>, T>> | Exclude<Given<Shorthand<OptionsOf<D>>, T>, undefined>;
+
+type Beside<T> = Omit<Siblings, 'when'> & { when?: string | ((value: T, record: StreamRecord<T>) => unknown) };
+
+type Results<G> = { -readonly [K in keyof G]: G[K] extends (...given: never[]) => infer R ? R : unknown };
+type Added<T, G> = Omit<T, keyof G> & Results<G>;
+type Literal<T, G> = Omit<T, keyof G> & { -readonly [K in keyof G]: G[K] };
+
+/**
+ * What comes out of a step, for records of type `T` and given options `G`, by the step's name. A step that is not here passes the type on.
+ * Add your own: `declare module 'penstock' { interface StepOutputs<T, G> { mine: … } }`.
+ */
+export interface StepOutputs<T, G> {
+  validate: G extends { readonly schema: infer S } ? FromSchema<S> : FromSchema<G>;
+  map: G extends (...given: never[]) => infer R ? Omit<T, keyof R> & R : Added<T, Omit<G, 'otherwise'>>;
+  set: Literal<T, G>;
+  select: G extends readonly (infer F)[]
+    ? Pick<T, F & keyof T>
+    : G extends { readonly keep: readonly (infer F)[] }
+      ? Pick<T, F & keyof T>
+      : G extends { readonly drop: readonly (infer F)[] }
+        ? Omit<T, F & keyof T>
+        : T;
+}
+
+type FromSchema<S> = S extends TSchema ? Static<S> : S extends object ? Static<S & TSchema> : unknown;
+
+type Output<K, T, G> = K extends keyof StepOutputs<T, G> ? StepOutputs<T, G>[K] : T;
+
+/** A stream that is being written: its steps and sinks are methods; `T` is the type of the records that have come this far. */
+export type Chain<O extends Operators, T> = {
+  readonly [K in keyof O['steps']]: <const G extends StepGiven<O['steps'][K], T>>(
+    options: G,
+    beside?: Beside<T>,
+  ) => Chain<O, Output<K, T, G>>;
+} & {
+  readonly [K in keyof O['sinks']]: (
+    options?:
+      | Routed<Given<OptionsOf<O['sinks'][K]>, T>>
+      | Exclude<Given<Shorthand<OptionsOf<O['sinks'][K]>>, T>, undefined>,
+    beside?: Omit<Siblings, 'when'>,
+  ) => Chain<O, T>;
+} & Whole<O>;
+
+/** A stream that has a name and nothing else yet. Without `from` it takes side outputs only. */
+export type Start<O extends Operators> = Chain<O, unknown> & {
+  /** Begins the stream with a source, or continues one or more streams. `T`: the type of their records, where it is known. */
+  from<T = unknown>(start: Source | string | readonly string[]): Chain<O, T>;
+};
+
+export interface Whole<O extends Operators> {
+  /** Begins another stream of the same topology. */
+  stream(name: string): Start<O>;
+  /** Checks the topology. Throws a TopologyError that carries all problems. */
+  plan(): Plan;
+}
+
+/** A source and its options, to be given to `from`. */
+export interface Source {
+  readonly source: string;
+  readonly options: unknown;
+  readonly beside: Omit<Siblings, 'when'>;
+}
+
+export interface TopologyOptions {
+  readonly description?: string;
+  /** Stream for all that is rejected or late and has no `otherwise` of its own. */
+  readonly otherwise?: string;
+  /** Folder that relative paths begin at. Default: the working directory. */
+  readonly folder?: string;
+  /** Reads the files that options name. Default: from the disk. */
+  readonly readFile?: (path: string) => string;
+}
+
+/** What `createBuilder` gives: `topology`, and a function for each source. */
+export type Builder<O extends Operators> = {
+  topology(name: string, options?: TopologyOptions): Whole<O>;
+} & {
+  readonly [K in keyof O['sources']]: (
+    options?:
+      | Given<SourceOptions<O['sources'][K]>, unknown>
+      | Exclude<Shorthand<OptionsOf<O['sources'][K]>>, undefined>,
+    beside?: Omit<Siblings, 'when'>,
+  ) => Source;
+};

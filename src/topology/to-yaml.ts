@@ -1,0 +1,72 @@
+import { stringify } from 'yaml';
+import type { Definition } from '../operator.ts';
+import { Secret } from '../secret.ts';
+import type { Plan, PlanStep } from './plan.ts';
+import { isFreeForm } from './stream-reader.ts';
+import { alternatives, childSchemas, type OptionSchema } from './values.ts';
+
+/**
+ * Writes a plan as YAML that gives the same plan again. Throws a TypeError for what YAML cannot hold: functions, and secrets, which
+ * are never written anywhere.
+ */
+export function toYaml(plan: Plan, catalogue: readonly Definition[]): string {
+  const streams = plan.streams.map(({ name, from, steps }) => [
+    name,
+    [
+      ...(from.length > 0 ? [{ from: from.length === 1 ? from[0] : from }] : []),
+      ...steps.map((step) => item(step, catalogue)),
+    ],
+  ]);
+  const { version, name, description, otherwise } = plan;
+  const top = {
+    version,
+    name,
+    ...(description !== undefined && { description }),
+    ...(otherwise !== undefined && { otherwise }),
+  };
+  return stringify(
+    { ...top, streams: Object.fromEntries(streams) },
+    { lineWidth: 0, aliasDuplicateObjects: false, version: '1.2' },
+  );
+}
+
+function item(
+  { kind, id, operator, options, description, when, otherwise, late }: PlanStep,
+  catalogue: readonly Definition[],
+) {
+  const definition = catalogue.find((one) => one.kind === kind && one.name === operator);
+  if (!definition) throw new TypeError(`The plan names ${kind} \`${operator}\`, which is not in the catalogue.`);
+  const schema = definition.options as OptionSchema;
+  const written = escaped(options, alternatives(schema), id);
+  const withLate = late === undefined || isFreeForm(definition) ? written : { ...(written as object), late };
+  return {
+    id,
+    ...(description !== undefined && { description }),
+    ...(when !== undefined && { when: escaped(when, [], id) }),
+    [operator]: withLate,
+    ...(otherwise !== undefined && { otherwise }),
+  };
+}
+
+function escaped(value: unknown, shapes: readonly OptionSchema[], id: string): unknown {
+  if (typeof value === 'function')
+    throw new TypeError(`\`${id}\` holds a function, which YAML cannot. Write it as an expression.`);
+  if (value instanceof Secret)
+    throw new TypeError(`\`${id}\` holds a secret, which is never written. Take it from \`\${secret:file/…}\`.`);
+  // Schemas are read as they stand: nothing is filled into them.
+  if (shapes.some(({ format }) => format === 'json-schema')) return value;
+  if (typeof value === 'string') return value.replace(/\$(?=[{$])/g, '$$$$');
+  if (Array.isArray(value)) {
+    return value.map((one) =>
+      escaped(
+        one,
+        shapes.flatMap(({ items }) => alternatives(items as OptionSchema | undefined)),
+        id,
+      ),
+    );
+  }
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, one]) => [name, escaped(one, childSchemas(shapes, name), id)]),
+  );
+}
