@@ -1,4 +1,5 @@
 import { RejectError, RunError, TopologyError } from '../errors.ts';
+import { fieldReader } from '../field.ts';
 import type { Expression } from '../operator.ts';
 import type { StreamRecord } from '../record.ts';
 import { runEnvironment } from './environment.ts';
@@ -30,10 +31,14 @@ function compileCel(source: string): Evaluate {
   const { prepared, program, checked } = parsePrepared(given);
   if (!checked.valid) throw unusable(source, [typeProblem(prepared, checked.error)]);
   const asIs = isField(prepared);
+  const read =
+    asIs && prepared.paths[0]!.root === 'event' ? fieldReader(prepared.paths[0]!.names.join('.')) : undefined;
   const fill = filler(prepared.variables);
   const { loops } = prepared;
   return (record) => {
     try {
+      const field = read?.(record.value);
+      if (field !== undefined && typeof field !== 'bigint') return field;
       if (loops) resetItems();
       const result = program(fill(record));
       if (typeof result === 'boolean' || typeof result === 'string') return result;
