@@ -233,6 +233,28 @@ describe('what is handed over', () => {
     expect(await engine.pull('t/0')).toEqual([2, 3]);
   });
 
+  test('a partition that leaves while its place is looked up is not taken over', async () => {
+    const driver = new FakeDriver({ 0: full(3) });
+    const { engine } = await open(driver, { start: 'earliest' });
+    let answer = () => {};
+    const asked = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    let looking = false;
+    const offsets = driver.offsets.bind(driver);
+    driver.offsets = async () => {
+      looking = true;
+      await asked;
+      return offsets();
+    };
+    driver.balance([0]);
+    await until(() => looking);
+    driver.balance([]);
+    answer();
+    for (let i = 0; i < 5; i++) await settle();
+    expect(engine.partitions.size).toBe(0);
+  });
+
   test('an open pull of a lost partition ends', async () => {
     const driver = new FakeDriver({ 0: full(0) });
     const { engine } = await started(driver, [0], { start: 'earliest' });
@@ -300,6 +322,20 @@ describe('one partition', () => {
     expect(intake.caughtUp).toBe(true);
     around.live = false;
     expect(intake.caughtUp).toBe(false);
+  });
+
+  test('a fetch of what was taken before changes nothing', async () => {
+    const intake = new Intake({ topic: 't', partition: 0 }, { start: 5, end: 9, known: true }, host());
+    const old = {
+      topic: 't',
+      partition: 0,
+      from: 2,
+      records: [fetchedRecord(0, 2), fetchedRecord(0, 3)],
+      next: 4,
+      end: 9,
+    };
+    expect(intake.offer(old, 0)).toBe('room');
+    expect(intake.expected).toBe(5);
   });
 
   test('offsets are committed for partitions that are ours, and a failure is only logged', async () => {
