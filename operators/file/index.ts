@@ -91,7 +91,7 @@ export const fileSink = defineSink({
   summary: 'Appends the value of each record to a file, as a line of JSON.',
   details:
     'A full disk is waited out, with one line in the log: nothing is lost, the sources pause meanwhile. Any other error of the disk ends the run. ' +
-    'When the file is opened, an unfinished last line (a crash leaves one) is cut off; its record comes again. The folder is made if there is none.',
+    'When the file is opened, what a crash has left of an unfinished write is cut off: its records come again. So let nothing but this sink write to the file. The folder is made if there is none.',
   options: Type.Object(
     {
       path: path({ description: 'The file, relative to the topology.', examples: ['./latest.jsonl'] }),

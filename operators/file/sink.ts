@@ -11,6 +11,10 @@ import {
 
 const firstWaitMs = 500;
 const longestWaitMs = 30_000;
+const newline = 10;
+// A character takes at most three bytes.
+const blockCharacters = 1 << 20;
+const blockBytes = 3 * blockCharacters;
 // Places where waiting helps: no space, over quota, no descriptors left.
 const passing = new Set(['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'EAGAIN']);
 
@@ -33,27 +37,40 @@ export async function openAppend(options: { path: string; sync?: boolean }, cont
   }
 }
 
+/**
+ * A power cut may leave any part of the last write: holes of zeros, and a last line that does not end. Lines of JSON hold no zero byte.
+ * Confirmed lines lie before that write, which is never longer than `blockBytes` or one line.
+ */
 async function cutUnfinished(file: DiskFile, size: number, path: string, log: Log): Promise<number> {
-  const block = Buffer.allocUnsafe(64 * 1024);
-  let end = size;
-  while (end > 0) {
-    const from = Math.max(0, end - block.length);
-    const read = await file.read(block, 0, end - from, from);
-    const newline = block.lastIndexOf(10, read - 1);
-    if (newline !== -1 && read > 0) {
-      end = from + newline + 1;
-      break;
-    }
-    end = from;
+  const from = await lineStart(file, Math.max(0, size - blockBytes));
+  const last = Buffer.alloc(size - from);
+  for (let read = 0, got = -1; read < last.length && got !== 0; read += got) {
+    got = await file.read(last, read, last.length - read, from + read);
   }
+  const hole = last.indexOf(0);
+  const end = from + 1 + (hole === -1 ? last.lastIndexOf(newline) : last.lastIndexOf(newline, hole));
   if (end < size) {
-    log.warn('The file ended in an unfinished line, as a crash leaves it: it has been cut off.', {
+    log.warn('The file ended in an unfinished write, as a crash leaves it: it has been cut off.', {
       path,
       bytes: size - end,
     });
     await file.truncate(end);
+    await file.sync();
   }
   return end;
+}
+
+/** Where the line begins that holds the byte before `offset`, or 0. */
+async function lineStart(file: DiskFile, offset: number): Promise<number> {
+  const block = Buffer.allocUnsafe(64 * 1024);
+  for (let end = offset; end > 0; ) {
+    const from = Math.max(0, end - block.length);
+    const read = await file.read(block, 0, end - from, from);
+    const found = block.subarray(0, read).lastIndexOf(newline);
+    if (found !== -1) return from + found + 1;
+    end = from;
+  }
+  return 0;
 }
 
 class Appender implements OpenSink {
@@ -73,8 +90,8 @@ class Appender implements OpenSink {
 
   async write(records: readonly StreamRecord[]): Promise<readonly Refused[] | undefined> {
     const refused: Refused[] = [];
-    const data = encode(records, refused);
-    if (data.length > 0) {
+    for (const text of blocks(records, refused)) {
+      const data = Buffer.from(text);
       await this.#append(data);
       this.#end += data.length;
       if (this.#sync) await this.#makeDurable();
@@ -119,13 +136,18 @@ class Appender implements OpenSink {
   }
 }
 
-function encode(records: readonly StreamRecord[], refused: Refused[]): Buffer {
+function* blocks(records: readonly StreamRecord[], refused: Refused[]): Generator<string> {
   let text = '';
   for (let index = 0; index < records.length; index++) {
     const line = toLine(records[index]!.value, index, refused);
-    if (line !== undefined) text += `${line}\n`;
+    if (line === undefined) continue;
+    if (text.length > 0 && text.length + line.length >= blockCharacters) {
+      yield text;
+      text = '';
+    }
+    text += `${line}\n`;
   }
-  return Buffer.from(text);
+  if (text.length > 0) yield text;
 }
 
 function toLine(value: unknown, index: number, refused: Refused[]): string | undefined {

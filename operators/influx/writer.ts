@@ -149,13 +149,15 @@ export class Writer implements OpenSink {
     const { ports, signal, log } = this.#context;
     const body = entries.map(({ line }) => line).join('\n');
     let poison = 0;
+    let last = 'none';
     for (let tries = 1; ; tries++) {
+      if (signal.aborted) throw this.#stopped(entries.length, last);
       const answer = await this.#server.write(body);
       if (answer.kind !== 'again') {
         if (tries > 1) log.info('InfluxDB takes writes again.', { url: this.#server.address, tries });
         return answer.kind === 'confirmed' ? 'confirmed' : { refused: answer.message };
       }
-      if (signal.aborted) throw this.#stopped(entries.length, answer.message);
+      last = answer.message;
       poison = answer.poison ? poison + 1 : 0;
       if (poison >= patience) return 'stuck';
       if (tries % remindEvery === 1) {
@@ -166,7 +168,6 @@ export class Writer implements OpenSink {
         });
       }
       await ports.clock.sleep(this.#wait(answer, tries), signal);
-      if (signal.aborted) throw this.#stopped(entries.length, answer.message);
     }
   }
 

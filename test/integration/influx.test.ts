@@ -254,7 +254,7 @@ services.describe('with an InfluxDB of our own that goes down', () => {
     for (let outage = 1; outage <= 3; outage++) {
       let over = false;
       const down = script('crash')
-        .then(resume)
+        .then(() => resume())
         .catch((error) => {
           context.stop.abort();
           throw error;

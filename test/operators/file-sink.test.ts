@@ -51,14 +51,46 @@ test('whatever a crash leaves, confirmed lines are there and every line is whole
     ),
   ));
 
-test('an unfinished last line longer than one block is cut off whole', async () => {
+test('an unfinished write is cut off whole: a long line without an end, a hole inside, however far back', async () => {
+  const line = (n: number) => `{"b":"${'x'.repeat(n)}"}\n`;
+  const whole = `{"a":1}\n${line(70_000)}`;
+  const leftovers = [
+    line(200_000).slice(0, -1),
+    `\0${line(5 << 20)}`,
+    `${line(4 << 20)}`.replace('xxx', 'x\0x'),
+    '\0'.repeat(9),
+    `\0\n2\n`,
+  ];
+  for (const leftover of leftovers) {
+    const ports = memoryPorts();
+    await ports.disk.mkdir('/out');
+    await (await ports.disk.open(path, 'w')).write(Buffer.from(whole + leftover), 0);
+    const context = sinkContext(ports);
+    await (await fileSink.open({ path }, context)).write(records(2));
+    expect(await linesOf(ports)).toBe(`${whole}2\n`);
+    expect(context.log.lines).toMatchObject([{ level: 'warn', fields: { bytes: leftover.length } }]);
+  }
+});
+
+test('a file that ends as it should is left as it is, also when it is long', async () => {
   const ports = memoryPorts();
   await ports.disk.mkdir('/out');
-  await (await ports.disk.open(path, 'w')).write(Buffer.from(`{"a":1}\n{"b":"${'x'.repeat(200_000)}`), 0);
+  const whole = `${JSON.stringify('y'.repeat(100))}\n`.repeat(50_000);
+  await (await ports.disk.open(path, 'w')).write(Buffer.from(whole), 0);
   const context = sinkContext(ports);
-  await (await fileSink.open({ path }, context)).write(records(2));
-  expect(await linesOf(ports)).toBe('{"a":1}\n2\n');
-  expect(context.log.lines).toMatchObject([{ level: 'warn', fields: { bytes: 200_006 } }]);
+  await (await fileSink.open({ path }, context)).close();
+  expect((await linesOf(ports)) === whole).toBe(true);
+  expect(context.log.lines).toEqual([]);
+});
+
+test('a large batch is made durable piece by piece, so that a crash leaves little to look through', async () => {
+  const ports = memoryPorts();
+  const sink = await fileSink.open({ path }, sinkContext(ports));
+  const operations: string[] = [];
+  ports.disk.before = (operation) => void operations.push(operation);
+  // 12 MB in UTF-8, of which no more than 3 MiB may be unsure at a time.
+  await sink.write(records(...Array.from({ length: 60 }, () => 'é'.repeat(100_000))));
+  expect(operations.join(' ')).toMatch(/^(write sync ?){4,}$/);
 });
 
 test('a full disk is waited out with one line in the log, and leaves no half line', async () => {

@@ -9,7 +9,9 @@ import { type Clock, Secret, StreamRecord } from '../../src/operator.ts';
 import { memoryPorts, seededRandom } from '../../src/ports/memory.ts';
 import { settle, sinkContext, until } from './connector-contexts.ts';
 
-type Reply = Response | Error | 'silence';
+/** `silence` lasts until the request times out; `for ever` beyond that. */
+type Reply = Response | Error | 'silence' | 'for ever';
+const waitsForEver = 'for ever';
 const reply = (status: number, message = '', headers = {}) =>
   new Response(status === 204 ? null : JSON.stringify({ message }), { status, headers });
 const timeoutMs = 30_000;
@@ -49,9 +51,9 @@ function fake(answer: (lines: string[], request: { url: string; init: RequestIni
         if (lines.length > 0) requests.push(lines);
         const said = answer(lines, { url, init });
         if (said instanceof Error) throw said;
-        if (said !== 'silence') return said;
+        if (said !== 'silence' && said !== waitsForEver) return said;
         const cutOff = new Promise<void>((resolve) => init.signal!.addEventListener('abort', () => resolve()));
-        expire();
+        if (said === 'silence') expire();
         await cutOff;
         throw init.signal!.reason;
       },
@@ -258,6 +260,32 @@ test('a forced end stops the retries and says that the points come again', async
   const writing = sink.write(points(2));
   setImmediate(() => context.stop.abort());
   await expect(writing).rejects.toThrow(/Stopped before InfluxDB at .* had confirmed 2 points .*503/);
+});
+
+test('a forced end does not wait for an answer that may never come', async () => {
+  const { context } = fake((lines) => (lines.length > 0 ? waitsForEver : reply(204)));
+  const sink = await influxSink.open(options, context);
+  const writing = sink.write(points(1));
+  setImmediate(() => context.stop.abort());
+  await expect(writing).rejects.toThrow(/Stopped before InfluxDB/);
+});
+
+test('no timer is left behind once a write is answered', async () => {
+  const memory = memoryPorts();
+  const fetch = async () => reply(204);
+  const sink = await influxSink.open(options, sinkContext({ ...memory, network: { ...memory.network, fetch } }));
+  await sink.write(points(1));
+  expect(memory.clock.sleeping).toBe(0);
+});
+
+test('an outage is not taken for a poisoned line by a flood of single lines', async () => {
+  let turn = 0;
+  const { context, requests } = fake((lines) => (lines.length > 0 && turn++ < 300 ? reply(500) : reply(204)));
+  const sink = await influxSink.open(options, context);
+  expect(await sink.write(points(2000))).toBeUndefined();
+  const whole = requests.filter((lines) => lines.length === 2000).length;
+  expect(requests.length - whole).toBeLessThanOrEqual(32 * Math.ceil(300 / 42));
+  expect(whole).toBeGreaterThan(60);
 });
 
 test('neither token nor payload is in an error, a log line or a refusal', async () => {

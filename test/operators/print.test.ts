@@ -117,6 +117,7 @@ test('a terminal is drawn at most ten times a second, and the last state always'
   ports.clock.advance(100);
   await settle();
   const second = text();
+  expect(second.split(`${escapeCharacter}[J`).length - 1).toBe(1);
   expect(screen(first + second).at(-1)).toMatch(/49$/);
   await sink.write([record('g', { n: 50 })]);
   await sink.close();
