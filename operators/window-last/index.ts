@@ -38,7 +38,7 @@ const options = Type.Object(
 );
 
 /** The newest record of one window that is still open. Windows are known by their start. */
-interface Pane {
+export interface Pane {
   readonly start: number;
   record: StreamRecord;
 }
