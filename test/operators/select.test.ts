@@ -10,7 +10,8 @@ const pick = (options: unknown, value: unknown) => {
   const [result] = new Driver(select, options).push(new StreamRecord(value)).output;
   return result?.value;
 };
-const value = Object.freeze({ a: 1, b: Object.freeze({ c: 2, d: 3 }), e: null });
+// `c` stands outside as well: a choice inside `b` must not reach it.
+const value = Object.freeze({ a: 1, b: Object.freeze({ c: 2, d: 3 }), e: null, c: 4 });
 
 describe('select', () => {
   test.each([
@@ -20,8 +21,8 @@ describe('select', () => {
     [{ keep: ['b.c', 'b'] }, { b: { c: 2, d: 3 } }],
     [{ keep: ['b', 'b.c'] }, { b: { c: 2, d: 3 } }],
     [{ keep: ['a.x', 'toString', 'nothing'] }, {}],
-    [{ drop: ['a', 'nothing'] }, { b: { c: 2, d: 3 }, e: null }],
-    [{ drop: ['b.c', 'a.x'] }, { a: 1, b: { d: 3 }, e: null }],
+    [{ drop: ['a', 'nothing'] }, { b: { c: 2, d: 3 }, e: null, c: 4 }],
+    [{ drop: ['b.c', 'a.x'] }, { a: 1, b: { d: 3 }, e: null, c: 4 }],
   ])('with %j', (options, expected) => {
     expect(pick(options, value)).toEqual(expected);
   });

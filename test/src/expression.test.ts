@@ -12,6 +12,7 @@ import {
 } from '../../src/expression/index.ts';
 import { nearest } from '../../src/expression/nearest.ts';
 import { StreamRecord } from '../../src/record.ts';
+import { recordFields } from '../../src/record-type.ts';
 import { suiteFolder } from '../conformance/suites.ts';
 
 const value = { fuel: 480, name: 'g1', none: null, list: [1, 2, 3], on: true, pos: { lat: 1.5 }, type: 'diesel' };
@@ -387,6 +388,11 @@ describe('checking', () => {
     const part = (name: string, schema: object) => ({ type: 'object', properties: { [name]: schema } });
     const both = { anyOf: [part('a', { type: 'number' }), part('b', { type: 'string' })] };
     expect(checkExpression('a > 1', both).problems).toEqual([]);
+    const sure = { anyOf: both.anyOf.map((branch) => ({ ...branch, required: Object.keys(branch.properties) })) };
+    expect([...recordFields(sure)!].map(([name, { required }]) => [name, required])).toEqual([
+      ['a', false],
+      ['b', false],
+    ]);
     expect(checkExpression('c > 1', both).problems).toMatchObject([{ code: 'unknown-field' }]);
     expect(
       checkExpression('a + b', { allOf: [part('a', { type: 'number' }), part('b', { type: 'string' })] }).problems,
