@@ -1,7 +1,7 @@
 import type { SourceDefinition } from '../operator.ts';
 import type { Draft, DraftStep, DraftStream, Route } from './draft.ts';
 import type { Report } from './report.ts';
-import { didYouMean, listed } from './suggest.ts';
+import { didYouMean, listed, nearest } from './suggest.ts';
 
 /** The streams of a draft, and how records get from one to another. */
 export class Streams {
@@ -75,7 +75,7 @@ function knownStream({ to, site }: Route, names: readonly string[], report: Repo
 
 function checkOrder(stream: DraftStream, report: Report): void {
   for (const [index, { definition, name, site }] of stream.steps.entries()) {
-    if (definition.kind !== 'source') continue;
+    if (definition.kind !== 'source' || stream.broken) continue;
     if (stream.from.length > 0) {
       report.add(
         'misplaced-step',
@@ -107,6 +107,10 @@ function checkOrder(stream: DraftStream, report: Report): void {
 function checkFed(stream: DraftStream, draft: Draft, streams: Streams, report: Report): void {
   if (stream.from.length > 0 || stream.steps.some(({ definition }) => definition.kind === 'source')) return;
   if (draft.otherwise?.to === stream.name || streams.feeding(stream).length > 0) return;
+  // A route with a misspelt name was meant for it: that has been said.
+  const names = streams.all.map(({ name }) => name);
+  const routes = streams.all.flatMap((other) => streams.sides(other));
+  if (routes.some(({ to }) => !names.includes(to) && nearest(to, names) === stream.name)) return;
   report.add(
     'no-source',
     stream.site,

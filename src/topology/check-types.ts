@@ -122,10 +122,24 @@ function checkWhen(
   if (problems.length > 0 || type === undefined || typeof type === 'boolean') return;
   const found = type['type'];
   if (found === undefined || found === 'boolean' || (Array.isArray(found) && found.includes('boolean'))) return;
-  report.add('type-mismatch', written, `\`when\` must be true or false, but \`${source}\` is ${String(found)}.`, {
-    hint: 'Compare it with something, as in `fuel < 500`.',
-  });
+  report.add(
+    'type-mismatch',
+    written,
+    `\`when\` must be true or false, but \`${source}\` is ${typeWords[String(found)] ?? String(found)}.`,
+    {
+      hint: 'Compare it with something, as in `fuel < 500`.',
+    },
+  );
 }
+
+const typeWords: Record<string, string> = {
+  number: 'a number',
+  integer: 'a number',
+  string: 'a text',
+  array: 'a list',
+  object: 'a mapping',
+  null: 'null',
+};
 
 function spanSite({ written, filled }: Pick<Special, 'written' | 'filled'>, start: number, end: number): Site {
   const at = filled ? undefined : written.span?.(start, end);

@@ -6,7 +6,7 @@ import { readParams } from './params.ts';
 import { checkName, routeOf, textOf } from './pieces.ts';
 import type { Report } from './report.ts';
 import { StreamReader } from './stream-reader.ts';
-import { didYouMean, listed } from './suggest.ts';
+import { didYouMean, listed, nearest } from './suggest.ts';
 import { found } from './values.ts';
 import { plainValue, type Written, type WrittenMap } from './written.ts';
 
@@ -118,6 +118,12 @@ function readStreams(
   }
   const sides = sideTargets(entry.value, lookup);
   if (otherwise) sides.add(otherwise.to);
+  // A misspelt name still tells which stream was meant to take side outputs.
+  const names = [...entry.value.entries.keys()];
+  for (const side of [...sides]) {
+    const meant = names.includes(side) ? undefined : nearest(side, names);
+    if (meant !== undefined) sides.add(meant);
+  }
   const reader = new StreamReader(lookup, from, sides, report);
   const streams: DraftStream[] = [];
   for (const [name, { key, value }] of entry.value.entries) {

@@ -3,32 +3,46 @@ import type { Definition } from '../operator.ts';
 import { Secret } from '../secret.ts';
 import type { Report } from './report.ts';
 import { optionErrors } from './schema-check.ts';
-import { didYouMean, listed } from './suggest.ts';
+import { didYouMean, listed, nearest } from './suggest.ts';
 import { alternatives, found, isFilled, type OptionSchema, type Path } from './values.ts';
 import { nodeAt, siteAt, type Written } from './written.ts';
 
-/** Checks an operator's options against its schema and words what is wrong. `name` is the operator as the user wrote it. */
-export function checkOptions(
-  definition: Definition,
-  name: string,
-  value: unknown,
-  written: Written,
-  report: Report,
-): void {
-  const schema = definition.options as OptionSchema;
-  for (const error of telling(optionErrors(schema, forSchema(value)))) {
+/** What is being checked: an operator, as the user wrote it, and its options as written. */
+export interface About {
+  readonly definition: Definition;
+  readonly name: string;
+  readonly written: Written;
+  readonly report: Report;
+  /** Nodes about which enough has been said. */
+  readonly unread: ReadonlySet<Written>;
+}
+
+/** Checks an operator's options against its schema and words what is wrong. */
+export function checkOptions(about: About, value: unknown): void {
+  const errors = telling(optionErrors(about.definition.options, forSchema(value)));
+  for (const error of errors) {
     const path = error.instancePath
       .split('/')
       .slice(1)
       .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'));
-    tell(error, path, { name, written, report });
+    const node = nodeAt(about.written, path);
+    if (!(node && about.unread.has(node)) && !isMisspelt(error, errors)) tell(error, path, about);
   }
 }
 
-interface About {
-  readonly name: string;
-  readonly written: Written;
-  readonly report: Report;
+/** An option is missing only because its name is misspelt, which another error says. */
+function isMisspelt(
+  { keyword, instancePath, params, parentSchema }: ErrorObject,
+  errors: readonly ErrorObject[],
+): boolean {
+  if (keyword !== 'required') return false;
+  const known = Object.keys((parentSchema as OptionSchema).properties ?? {});
+  return errors.some(
+    (other) =>
+      other.keyword === 'additionalProperties' &&
+      other.instancePath === instancePath &&
+      nearest(String(other.params['additionalProperty']), known) === params['missingProperty'],
+  );
 }
 
 function tell(error: ErrorObject, path: Path, { name, written, report }: About): void {
@@ -161,7 +175,7 @@ function hintFor(error: ErrorObject, shape: OptionSchema, path: Path): string | 
   const example = shape.examples?.[0] ?? (shape.default as unknown);
   return example === undefined
     ? shape.description
-    : `For example: ${typeof example === 'string' ? example : JSON.stringify(example)}`;
+    : `For example: \`${typeof example === 'string' ? example : JSON.stringify(example)}\`.`;
 }
 
 /**

@@ -13,12 +13,12 @@ export function checkName(name: string, what: string, site: Site, report: Report
     site,
     `\`${name}\` cannot be the ${what}: it must begin with a letter or digit and hold only letters, digits, \`-\`, \`_\` and \`.\`, at most 100.`,
     {
-      hint: `For example: ${
+      hint: `For example: \`${
         name
           .replace(/[^A-Za-z0-9_.-]+/g, '-')
-          .replace(/^[^A-Za-z0-9]+/, '')
+          .replace(/^[^A-Za-z0-9]+|-+$/g, '')
           .slice(0, 100) || 'generators'
-      }.`,
+      }\`.`,
     },
   );
 }

@@ -22,7 +22,10 @@ export function inOrder(streams: Streams, report: Report): DraftStream[] | undef
           site,
           `The streams go round in a circle: ${round.map((name) => `\`${name}\``).join(' → ')}.`,
           {
-            hint: 'Records would never come to an end. Send rejected ones to a stream that does not feed the step that rejects them, or `drop` them there.',
+            hint:
+              stream.from.length > 0 && next.from.some(({ to: before }) => before === stream.name)
+                ? 'Let one of them begin with a source, or take the others out of its `from`.'
+                : 'Records would never come to an end. Send rejected ones to a stream that does not feed the step that rejects them, or `drop` them there.',
           },
         );
       }

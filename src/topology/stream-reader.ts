@@ -5,7 +5,7 @@ import { camelCase, type Lookup } from './lookup.ts';
 import { checkOptions } from './options.ts';
 import { checkName, routeOf, textOf } from './pieces.ts';
 import type { Report, Site } from './report.ts';
-import { didYouMean, listed } from './suggest.ts';
+import { didYouMean, listed, nearest } from './suggest.ts';
 import { alternatives, found, type OptionSchema, ValueReader } from './values.ts';
 import type { Entry, Written, WrittenMap, WrittenScalar } from './written.ts';
 
@@ -37,8 +37,10 @@ export class StreamReader {
     }
     let broken = false;
     node.items.forEach((item, index) => {
-      if (item.kind === 'map' && item.entries.has('from')) this.#from_(item, index, from);
-      else {
+      if (item.kind === 'map' && item.entries.has('from')) {
+        this.#from_(item, index, from);
+        broken ||= index > 0;
+      } else {
         const step = this.#step(name, item, index === 0);
         if (step) steps.push(step);
         else broken = true;
@@ -115,7 +117,7 @@ export class StreamReader {
         'unknown-operator',
         entry.key,
         `There is no operator \`${name}\`.${didYouMean(camelCase(name), this.#lookup.names)}`,
-        { hint: `There are ${listed(this.#lookup.names)}.` },
+        { hint: nearest(camelCase(name), this.#lookup.names) ? undefined : `There are ${listed(this.#lookup.names)}.` },
       );
       return undefined;
     }
@@ -149,7 +151,8 @@ export class StreamReader {
     const hoisted = this.#hoist(definition, entry.value, name);
     const reader = new ValueReader(this.#from, this.#report);
     const { written, options } = this.#options(definition, hoisted.written, reader);
-    if (typeof options !== 'function') checkOptions(definition, name, options, written, this.#report);
+    if (typeof options !== 'function')
+      checkOptions({ definition, name, written, report: this.#report, unread: reader.unread }, options);
     const sound = this.#report.size === before;
     const id = beside.get('id')?.value;
     const idText = id && textOf(id, 'id', this.#report);

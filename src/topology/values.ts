@@ -57,6 +57,8 @@ export function childSchemas(shapes: readonly OptionSchema[], name: string): rea
 /** Turns what was written into the values that a schema wants: variables filled in, scalars converted, files read, secrets wrapped. */
 export class ValueReader {
   readonly specials: Special[] = [];
+  /** Scalars whose variables could not be filled in: what is wrong with them has been said. */
+  readonly unread = new Set<Written>();
   readonly #from: Surroundings;
   readonly #report: Report;
 
@@ -87,7 +89,9 @@ export class ValueReader {
     let value = node.value;
     if (node.text !== undefined && !(value === null && !node.quoted)) {
       const rules = { secrets: format === 'secret', quote: quoteFor(format) };
+      const before = this.#report.size;
       const result = interpolate(node.text, node, this.#from, this.#report, rules);
+      if (this.#report.size > before) this.unread.add(node);
       filled = result.filled;
       const wanted = wantedTypes(shapes);
       value = filled

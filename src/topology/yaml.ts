@@ -60,10 +60,12 @@ export function parseYaml(text: string, report: Report): Written | undefined {
     // The library compares each key with all before it: minutes for a large file. The tree below checks them in one pass.
     uniqueKeys: false,
     prettyErrors: false,
-    logLevel: 'silent',
   });
-  for (const error of [...document.errors, ...document.warnings]) {
-    report.add('yaml-syntax', { at: { start: error.pos[0], end: error.pos[1] } }, worded(error), {
+  const errors = [...document.errors, ...document.warnings];
+  // Behind an open quote nothing is what it seems.
+  const open = errors.find(({ message }) => message.startsWith('Missing closing'));
+  for (const error of open ? [open] : errors) {
+    report.add('yaml-syntax', { at: placeOf(error, text) }, worded(error), {
       hint: hints[error.code],
     });
   }
@@ -80,7 +82,21 @@ const hints: Partial<Record<YAMLError['code'], string>> = {
   BAD_SCALAR_START: 'Put the text in quotes.',
 };
 
+// An open quote is noticed at the end of the file; what helps is where it begins.
+function placeOf({ pos, message }: YAMLError, text: string): Range {
+  const [start, end] = pos;
+  if (!message.startsWith('Missing closing')) return { start, end };
+  const quote = message.includes("'") ? "'" : '"';
+  let [at, open] = [0, start];
+  for (const token of new Lexer().lex(text)) {
+    if (token.startsWith(quote)) open = at;
+    if (!marks.has(token)) at += token.length;
+  }
+  return { start: open, end: open + 1 };
+}
+
 function worded(error: YAMLError): string {
+  if (error.message.startsWith('Missing closing')) return 'This is not YAML: a quote is opened here and never closed.';
   if (error.code === 'MULTIPLE_DOCS') return 'The file holds more than one YAML document.';
   const message = error.message.replace(/\s+/g, ' ').trim();
   return `This is not YAML: ${message.charAt(0).toLowerCase()}${message.slice(1)}${/[.!?]$/.test(message) ? '' : '.'}`;
