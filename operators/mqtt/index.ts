@@ -70,13 +70,6 @@ export const mqttSource = defineSource({
         check.problem(path, message, hint, warning ? 'warning' : 'error');
       }
     }
-    if (options.qos !== 0 && options.clientId === '') {
-      check.problem(
-        ['clientId'],
-        'The session at the broker needs a name to be kept under.',
-        'Give a `clientId`, or leave it out.',
-      );
-    }
   },
   open: (options, context) => openSource(options as SourceOptions, context),
   examples: [

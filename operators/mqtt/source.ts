@@ -180,7 +180,7 @@ class MqttSource implements OpenSource, SourcePartition {
         for (const [n, filter] of this.#filters.entries()) this.#granted(filter, granted[n]);
         if (!error) {
           this.#subscribed = true;
-          this.#context.log.info(`Subscribed at ${this.#connection!.address}`, { topics: this.#filters.join(', ') });
+          this.#context.log.info(`Subscribed at ${this.#connection!.address}.`, { topics: this.#filters.join(', ') });
         }
         resolve();
       });

@@ -89,6 +89,17 @@ test('an acknowledgement that nobody announced does not leave', async () => {
   expect(sent.map(({ messageId }) => messageId)).toEqual([5]);
 });
 
+test('one message after the other, each is acknowledged', async () => {
+  const { gate: stream, sent } = gate();
+  for (const messageId of [1, 2, 3]) {
+    const release = stream.expect(messageId);
+    stream.write(mqttPacket.generate({ cmd: 'puback', messageId }));
+    release();
+    await turn();
+    expect(sent.at(-1)).toMatchObject({ messageId });
+  }
+});
+
 test('acknowledgements released together leave in one write', async () => {
   const network = new PassThrough();
   let writes = 0;
