@@ -42,7 +42,8 @@ export async function start(plan: Plan, catalogue: Catalogue, options: StartOpti
       ports,
       log,
       store,
-      openJournal: (name) => openJournal(ports.disk, join(state, 'journal', name), { log, clock: ports.clock }),
+      openJournal: (name, limits) =>
+        openJournal(ports.disk, join(state, 'journal', name), { log, clock: ports.clock, ...limits }),
       ...(options.checkpointMs !== undefined && { checkpointMs: options.checkpointMs }),
     });
     signal?.addEventListener('abort', () => void run.stop().catch(() => undefined), { once: true });

@@ -23,7 +23,7 @@ export interface RunOptions {
   readonly log: Log;
   readonly store: StateStore;
   /** Opens the durable log of a source under the state folder. */
-  openJournal(name: string): Promise<Journal>;
+  openJournal(name: string, options?: { readonly maxBytes?: number }): Promise<Journal>;
   /** A checkpoint is taken so often, in ms; 5,000 unless given. */
   readonly checkpointMs?: number;
   /** … and after so many records; 1,000,000 unless given. */
@@ -162,7 +162,7 @@ export class Run {
         partitionLeft: (task, input) => this.#partitionLeft(task, input),
         sourceComplete: () => this.#endWhatIsComplete(),
         fail: (error) => this.#fail(error),
-        openJournal: (name) => this.#options.openJournal(name),
+        openJournal: (name, limits) => this.#options.openJournal(name, limits),
       });
       this.#hosts.push(host);
       await host.open();

@@ -37,7 +37,7 @@ export interface HostContext {
   partitionLeft(task: Task, input: InputPartition): Promise<void>;
   sourceComplete(): void;
   fail(error: unknown): void;
-  openJournal(name: string): Promise<Journal>;
+  openJournal(name: string, options?: { readonly maxBytes?: number }): Promise<Journal>;
 }
 
 const pullLimits = { records: 10_000, bytes: 4 * 1024 * 1024 };
@@ -133,7 +133,7 @@ export class SourceHost {
         this.#context.sourceComplete();
       },
       fail,
-      journal: (name) => openJournal(name),
+      journal: openJournal,
     };
   }
 
