@@ -94,7 +94,10 @@ export class Run {
       await run.#shut();
       throw error;
     }
-    for (const host of run.#hosts) host.begin();
+    // A turn later: whoever has waited for this call can subscribe to outputs before the first record comes.
+    setImmediate(() => {
+      for (const host of run.#hosts) host.begin();
+    });
     void run.#everyInterval();
     void run.#watchSilence();
     run.#endWhatIsComplete();
