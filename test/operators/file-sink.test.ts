@@ -59,6 +59,7 @@ test('an unfinished write is cut off whole: a long line without an end, a hole i
     `\0${line(5 << 20)}`,
     `${line(4 << 20)}`.replace('xxx', 'x\0x'),
     '\0'.repeat(9),
+    `{"c":"\0"}\n${line(10).repeat(100_000)}`,
     `\0\n2\n`,
   ];
   for (const leftover of leftovers) {
