@@ -95,7 +95,7 @@ function planOf(
         hint: 'Give one of them another name.',
       });
     const items = stream.items.map((item) => writtenValue(item, `${where} › ${operatorOf(item)}`));
-    entries.set(where, { key: { where }, value: { kind: 'list', items, where } });
+    if (!entries.has(where)) entries.set(where, { key: { where }, value: { kind: 'list', items, where } });
   }
   const all = new Map(written.entries);
   all.set('streams', { key: { where: name }, value: { kind: 'map', entries, where: name } });

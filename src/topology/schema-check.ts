@@ -1,6 +1,8 @@
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 
 const options = new Ajv({ allErrors: true, verbose: true, strict: false, validateFormats: false });
+// Schemas of several topologies may bear one `$id`: none is kept.
+const ajv = new Ajv({ strict: false, validateFormats: false, logger: false, addUsedSchema: false });
 const schemas = new WeakMap<object, ValidateFunction>();
 
 /** All that is wrong with options, by their definition's schema. */
@@ -18,7 +20,6 @@ export function schemaProblem(schema: unknown): string | undefined {
   if (typeof schema === 'boolean') return undefined;
   if (typeof schema !== 'object' || schema === null || Array.isArray(schema))
     return 'it is neither a mapping nor true or false.';
-  const ajv = new Ajv({ strict: false, validateFormats: false, logger: false });
   try {
     if (!ajv.validateSchema(schema)) {
       const error = ajv.errors?.[0];

@@ -26,7 +26,7 @@ export function toYaml(plan: Plan, catalogue: readonly Definition[]): string {
   };
   return stringify(
     { ...top, streams: Object.fromEntries(streams) },
-    { lineWidth: 0, aliasDuplicateObjects: false, version: '1.2' },
+    { lineWidth: 0, blockQuote: false, aliasDuplicateObjects: false, version: '1.2' },
   );
 }
 

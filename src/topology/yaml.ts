@@ -224,6 +224,11 @@ class Tree {
 
   #scalar(node: Node, at: Range): WrittenScalar {
     const scalar = node as { value?: unknown; source?: string; type?: string };
+    if (typeof scalar.value === 'object' && scalar.value !== null) {
+      this.#report.add('yaml-syntax', { at }, 'A tag such as `!!binary` has no meaning in a topology.', {
+        hint: hints.TAG_RESOLVE_FAILED,
+      });
+    }
     const text = scalar.source ?? (scalar.value == null ? '' : String(scalar.value));
     return {
       kind: 'scalar',
