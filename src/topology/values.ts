@@ -113,8 +113,8 @@ export class ValueReader {
 
   /** A scalar without variables: its source text where the schema wants text, what YAML makes of it elsewhere. */
   #written(node: WrittenScalar, wanted: ReadonlySet<string>): unknown {
-    const { value, text = '', quoted } = node;
-    if (quoted || typeof value === 'string') return text;
+    const { value, text = '' } = node;
+    if (typeof value === 'string') return text;
     if (wanted.has('string') && !wanted.has(kindOf(value))) return text;
     if (wanted.size === 0 && looksLikeText(text, value)) {
       this.#report.add('wrong-type', node, `\`${text}\` is read as the number ${String(value)}.`, {
