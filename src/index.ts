@@ -8,12 +8,12 @@ import { createBuilder } from './topology/builder.ts';
 import { type LoadOptions, loadTopology } from './topology/load.ts';
 import type { Plan } from './topology/plan.ts';
 
-export * from './operator.ts';
 export type { DeadLetter } from './engine/dead-letter.ts';
 export type { Run } from './engine/run.ts';
 export type { Status } from './engine/status.ts';
-export { asRx } from './rx.ts';
+export * from './operator.ts';
 export type { StartOptions } from './runtime.ts';
+export { asRx } from './rx.ts';
 export { createBuilder } from './topology/builder.ts';
 export type { StepOutputs } from './topology/builder-types.ts';
 export type { Plan, PlanStep, PlanStream } from './topology/plan.ts';
@@ -30,7 +30,10 @@ export const from: Omit<typeof builder, 'topology'> = builder;
  * Starts a plan, with its state on disk. Rejects with a RunError when the state does not fit, is in use, or a connection is refused;
  * nothing is running then. `operators` are definitions of your own that the plan names.
  */
-export function start(plan: Plan, options: StartOptions & { readonly operators?: readonly Definition[] } = {}): Promise<Run> {
+export function start(
+  plan: Plan,
+  options: StartOptions & { readonly operators?: readonly Definition[] } = {},
+): Promise<Run> {
   return startWith(plan, [...catalogue, ...(options.operators ?? [])], options);
 }
 

@@ -26,7 +26,8 @@ async function run(example: string): Promise<string> {
 describe('an example', () => {
   test('01-embed prints the alarms of three generators', async () => {
     const output = await run('01-embed/alarms.ts');
-    for (const generator of ['generator1', 'generator2', 'generator3']) expect(output).toContain(`generatorID: '${generator}'`);
+    for (const generator of ['generator1', 'generator2', 'generator3'])
+      expect(output).toContain(`generatorID: '${generator}'`);
     expect(output).toContain("alarm: 'refuel'");
     expect(output).toContain("alarm: 'no action'");
   });
@@ -58,10 +59,17 @@ describe('the README', () => {
 
   test('names only commands and flags that there are', async () => {
     const commands = [...readme.matchAll(/(?:penstock|npx penstock) ([a-z]+)((?: [^\n`]*)?)/g)];
-    const { stdout: help } = await promisify(execFile)(process.execPath, [join(root, 'dist/src/cli/main.js'), '--help']);
+    const { stdout: help } = await promisify(execFile)(process.execPath, [
+      join(root, 'dist/src/cli/main.js'),
+      '--help',
+    ]);
     for (const [, command, rest] of commands) {
       expect(help).toMatch(new RegExp(`^ +${command} `, 'm'));
-      const { stdout } = await promisify(execFile)(process.execPath, [join(root, 'dist/src/cli/main.js'), command!, '--help']);
+      const { stdout } = await promisify(execFile)(process.execPath, [
+        join(root, 'dist/src/cli/main.js'),
+        command!,
+        '--help',
+      ]);
       for (const [flag] of rest!.matchAll(/--[a-z-]+/g)) expect(stdout).toContain(flag);
     }
     expect(commands.length).toBeGreaterThan(3);

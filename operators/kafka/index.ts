@@ -83,7 +83,6 @@ export const kafkaSource = defineSource({
       options: {
         brokers: 'kafka-1:9093,kafka-2:9093',
         ssl: true,
-        // biome-ignore lint/suspicious/noTemplateCurlyInString: this is how YAML users write it
         sasl: { mechanism: 'scram-sha-512', username: 'penstock', password: '${KAFKA_PASSWORD}' },
         topic: 'sensors.temperature',
         group: 'alerts',

@@ -87,7 +87,6 @@ export const mqttSource = defineSource({
         url: 'mqtts://broker.example.com',
         topics: ['emergency_generators/+', 'sensors/#'],
         username: 'penstock',
-        // biome-ignore lint/suspicious/noTemplateCurlyInString: a variable of the topology file
         password: '${MQTT_PASSWORD}',
       },
     },

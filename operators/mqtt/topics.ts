@@ -21,6 +21,7 @@ function levelsOf(pattern: string): string[] {
   return levels[0] === '$share' ? levels.slice(2) : levels;
 }
 
+/** Makes a pattern ready to match topics: `+`, `#` and `{captures}`. A pattern that breaks the rules of MQTT matches nothing. */
 export function compileTopic(pattern: string): TopicPattern {
   const levels = levelsOf(pattern);
   const captures = levels.map((level) => captureForm.exec(level)?.[1]);
@@ -48,7 +49,6 @@ export function compileTopic(pattern: string): TopicPattern {
 /** What is wrong with a topic that is to be subscribed to: first what the broker would refuse, then what is unwise. */
 export function topicProblems(pattern: string): TopicProblem[] {
   const said = `The topic \`${printable(pattern)}\``;
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   if (pattern === '' || /[\u0000-\u001f\u007f-\u009f]/.test(pattern) || Buffer.byteLength(pattern) > 0xffff) {
     return [
       {

@@ -143,7 +143,8 @@ function createWindowLast(given: Static<typeof options>, id: string): Step<Pane[
       const open: Pane[] = [];
       for (const pane of (step.state ?? []).sort((a, b) => a.start - b.start)) {
         const end = pane.start + every;
-        if (end + wait <= at) step.emit(pane.record.withWindow({ step: id, start: pane.start, end, label: shown(pane) }));
+        if (end + wait <= at)
+          step.emit(pane.record.withWindow({ step: id, start: pane.start, end, label: shown(pane) }));
         else open.push(pane);
       }
       // `lateness` may have grown since the timer was set, in a run before this one: then it is due later.

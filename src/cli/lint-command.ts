@@ -11,7 +11,12 @@ export async function lintCommand(
   readEnvFiles(flags.envFile);
   const format = flags.json ? 'json' : flags.format;
   const given = files.length > 0 ? files : [findTopology(undefined)];
-  const { problems, sources, failed } = lintFiles(given, { catalogue, env: process.env, params: parseParams(flags.set) });
-  if (problems.length > 0 || format === 'json') process.stdout.write(`${renderProblems(problems, sources, { format })}\n`);
+  const { problems, sources, failed } = lintFiles(given, {
+    catalogue,
+    env: process.env,
+    params: parseParams(flags.set),
+  });
+  if (problems.length > 0 || format === 'json')
+    process.stdout.write(`${renderProblems(problems, sources, { format })}\n`);
   if (failed) throw new Exit(exitCodes.failed);
 }

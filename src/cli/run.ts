@@ -101,6 +101,7 @@ function failed(error: unknown): Exit {
   return new Exit(exitCodes.failed, where === undefined ? message : `${where}: ${message}`);
 }
 
+/** Milliseconds of a flag's length of time; ends the command with exit code 2 when it is none. */
 export function checkedDuration(flag: string, text: string): number {
   const ms = parseDuration(text);
   if (ms === undefined)

@@ -36,6 +36,7 @@ export interface StepIdentity {
   readonly options: Readonly<Record<string, unknown>>;
 }
 
+/** The checkpoint of a store, or `undefined` when there is none. Throws a RunError when it is damaged or of another format. */
 export function readCheckpoint(store: StateStore): Checkpoint | undefined {
   const bytes = store.get(checkpointName);
   if (bytes === undefined) return undefined;
@@ -49,6 +50,7 @@ export function readCheckpoint(store: StateStore): Checkpoint | undefined {
   return checkpoint;
 }
 
+/** Makes a checkpoint part of a commit. */
 export function putCheckpoint(changes: Changes, checkpoint: Checkpoint): void {
   changes.puts.push([checkpointName, encode(checkpointName, checkpoint)]);
 }
@@ -93,6 +95,7 @@ export function idleName(task: string, sequence: number): string {
   return `idle\u0000${task}\u0000${String(sequence).padStart(12, '0')}`;
 }
 
+/** The idle steps of a task that were taken after its checkpoint, in order. */
 export function readIdleSteps(store: StateStore, task: string): { name: string; step: IdleStep }[] {
   return [...store.entries(`idle\u0000${task}\u0000`)].map(([name, bytes]) => ({
     name,

@@ -4,6 +4,7 @@ import type { Plan, PlanStep, PlanStream } from '../topology/plan.ts';
 /** All definitions that a plan may name. */
 export type Catalogue = readonly Definition[];
 
+/** The definition that a plan's step names. Throws a TypeError when the catalogue has none: the plan was made with another one. */
 export function definitionOf<K extends Definition['kind']>(
   catalogue: Catalogue,
   kind: K,

@@ -16,6 +16,7 @@ export const recordHeaderBytes = 32;
 const formatVersion = 1;
 const magic = 0x4c4a5350; // "PSJL"
 
+/** The first bytes of a journal file: what it is, and in which format. */
 export function fileHeader(): Buffer {
   const header = Buffer.alloc(fileHeaderBytes);
   header.writeUInt32LE(magic, 0);

@@ -14,6 +14,7 @@ export interface Segment {
 
 const namePattern = /^(\d{16})\.log$/;
 
+/** The file that begins at an offset. It need not exist. */
 export function segmentAt(directory: string, base: number): Segment {
   return { base, path: join(directory, `${String(base).padStart(16, '0')}.log`), size: fileHeaderBytes };
 }
@@ -34,6 +35,7 @@ export async function listSegments(disk: Disk, directory: string): Promise<Segme
   return segments.sort((a, b) => a.base - b.base);
 }
 
+/** Names a journal file that cannot be trusted, and what to do. */
 export function damaged(path: string, what: string): RunError {
   return new RunError(
     `The journal file ${path} is damaged: it ${what}. Records that had been acknowledged are lost or wrong, so the run does not go on. Restore the file from a copy, or move the journal's folder away to begin with an empty one.`,

@@ -19,6 +19,7 @@ export interface Status {
   readonly checkpoint?: { readonly id: number; readonly at: number };
 }
 
+/** Adds up the counters of a run's tasks and sinks. */
 export function readStatus(
   topology: string,
   tasks: Iterable<Task>,

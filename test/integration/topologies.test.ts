@@ -21,11 +21,17 @@ describe('topologies that ship, on real services', () => {
     const kafka = new Kafka({ brokers: KAFKA_BROKERS.split(','), logLevel: logLevel.NOTHING });
     const admin = kafka.admin();
     await admin.connect();
-    await admin.createTopics({ topics: ['sensors.temperature', 'sensors.rejected'].map((topic) => ({ topic, numPartitions: 1 })) });
+    await admin.createTopics({
+      topics: ['sensors.temperature', 'sensors.rejected'].map((topic) => ({ topic, numPartitions: 1 })),
+    });
     await admin.disconnect();
 
     const bridge = new Penstock(['run', file('bridge.yaml'), '--state', join(folder, 'bridge'), '--json'], env).start();
-    await eventually(() => bridge.stderr.includes('Subscribed'), 30_000, () => bridge.stderr);
+    await eventually(
+      () => bridge.stderr.includes('Subscribed'),
+      30_000,
+      () => bridge.stderr,
+    );
     const client = await mqtt.connectAsync(MQTT_URL);
     for (const temperature of [23.9, 24, 24.1]) {
       const payload = JSON.stringify({ device_id: device, temperature, timestamp: 1_760_000_000 });
@@ -36,14 +42,20 @@ describe('topologies that ship, on real services', () => {
 
     const alert = new Penstock(['run', file('high-temperature.yaml'), '--state', join(folder, 'alert')], env).start();
     const rows = () => alert.stdout.split('\n').filter((line) => line.includes(device));
-    await eventually(() => rows().length === 3, 40_000, () => `${alert.stderr}\n${alert.stdout}`);
+    await eventually(
+      () => rows().length === 3,
+      40_000,
+      () => `${alert.stderr}\n${alert.stdout}`,
+    );
     expect(rows().map((line) => /temperature (\S+) +level (\S+)/.exec(line)?.slice(1))).toEqual([
       ['23.9', 'normal'],
       ['24', 'normal'],
       ['24.1', 'ALERT'],
     ]);
     expect([await bridge.signal('SIGTERM'), await alert.signal('SIGTERM')]).toEqual([0, 0]);
-    const status = JSON.parse(bridge.stdout.trim().split('\n').at(-1)!) as { sinks: Record<string, { written: number }> };
+    const status = JSON.parse(bridge.stdout.trim().split('\n').at(-1)!) as {
+      sinks: Record<string, { written: number }>;
+    };
     expect(status.sinks).toMatchObject({ 'sensors.kafka': { written: 3 }, 'rejected.kafka': { written: 1 } });
   }, 90_000);
 });

@@ -60,7 +60,12 @@ describe('windowLast', () => {
   test('emits windows that close at one watermark by end, then by first arrival of the key', () => {
     const driver = new Driver(windowLast, tenSeconds, { outOfOrderMs: 60_000 });
     driver.push(record(11_000, 0, 'b'), record(1_000, 0, 'c'), record(2_000, 0, 'a'), record(12_000, 0, 'a'));
-    expect(driver.end().map((r) => `${r.window!.start} ${String(r.key)}`)).toEqual(['0 c', '0 a', '10000 b', '10000 a']);
+    expect(driver.end().map((r) => `${r.window!.start} ${String(r.key)}`)).toEqual([
+      '0 c',
+      '0 a',
+      '10000 b',
+      '10000 a',
+    ]);
   });
 
   test('keeps the keys 1 and "1" apart', () => {
@@ -98,7 +103,11 @@ describe('windowLast', () => {
   });
 
   test('holds nothing for a key whose windows have closed', () => {
-    const driver = new Driver(windowLast, tenSeconds).push(record(1, 1, 'a'), record(2, 2, 'b'), record(30_000, 3, 'c'));
+    const driver = new Driver(windowLast, tenSeconds).push(
+      record(1, 1, 'a'),
+      record(2, 2, 'b'),
+      record(30_000, 3, 'c'),
+    );
     expect(driver.keys).toBe(1);
     driver.end();
     expect(driver.keys).toBe(0);
@@ -107,7 +116,9 @@ describe('windowLast', () => {
   test('equals the definition, for any disorder, watermark and lateness', () =>
     fc.assert(
       fc.property(arrivals, waits, (input, { outOfOrderMs, lateness }) => {
-        const driver = new Driver(windowLast, { ...tenSeconds, lateness: `${lateness}ms` }, { outOfOrderMs }).push(...input);
+        const driver = new Driver(windowLast, { ...tenSeconds, lateness: `${lateness}ms` }, { outOfOrderMs }).push(
+          ...input,
+        );
         const { last, late } = expectedWindows(input, lateness, outOfOrderMs);
         expect(driver.rejected.map(({ record: r }) => r.offset)).toEqual(late);
         const found = driver.end().map((r) => [`${r.window!.start}/${String(r.key)}`, r.value]);
@@ -121,9 +132,14 @@ describe('windowLast', () => {
     fc.assert(
       fc.property(arrivals, waits, fc.nat(), fc.nat(), (input, { outOfOrderMs, lateness }, m, n) => {
         const options = { ...tenSeconds, lateness: `${lateness}ms` };
-        const [first, second] = [m % (input.length + 1), n % (input.length + 1)].sort((a, b) => a - b) as [number, number];
+        const [first, second] = [m % (input.length + 1), n % (input.length + 1)].sort((a, b) => a - b) as [
+          number,
+          number,
+        ];
         const a = new Driver(windowLast, options, { outOfOrderMs }).push(...input.slice(0, first));
-        const b = new Driver(windowLast, options, { outOfOrderMs, from: a.checkpoint() }).push(...input.slice(first, second));
+        const b = new Driver(windowLast, options, { outOfOrderMs, from: a.checkpoint() }).push(
+          ...input.slice(first, second),
+        );
         const c = new Driver(windowLast, options, { outOfOrderMs, from: b.checkpoint() }).push(...input.slice(second));
         const whole = new Driver(windowLast, options, { outOfOrderMs }).push(...input);
         expect(shown([...a.output, ...b.output, ...c.end()])).toEqual(shown(whole.end()));
@@ -136,7 +152,9 @@ describe('windowLast', () => {
       fc.property(arrivals, (input) => {
         // Without lateness of the others' doing: the watermark is shared, so it is held back for all alike.
         const alone = ['a', 'b', 'c'].flatMap((key) =>
-          shown(new Driver(windowLast, tenSeconds, { outOfOrderMs: 1e6 }).push(...input.filter((r) => r.key === key)).end()),
+          shown(
+            new Driver(windowLast, tenSeconds, { outOfOrderMs: 1e6 }).push(...input.filter((r) => r.key === key)).end(),
+          ),
         );
         const together = shown(new Driver(windowLast, tenSeconds, { outOfOrderMs: 1e6 }).push(...input).end());
         expect(together.map(String).sort()).toEqual(alone.map(String).sort());

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { Run } from '../../../src/engine/run.ts';
 import { MemoryStore } from '../../../src/engine/store.ts';
 import { RunError } from '../../../src/errors.ts';
+import { type Definition, defineStep, Type } from '../../../src/operator.ts';
 import { memoryPorts } from '../../../src/ports/memory.ts';
 import {
   at,
@@ -132,6 +133,35 @@ describe('a run', () => {
     await expect(runToEnd(options(windowed(), definitions))).rejects.toThrow(
       /`letters` could not take a dead letter: Full\./,
     );
+  });
+
+  test('sends a record on which a step fails to the dead letters, and goes on', async () => {
+    const { log, target, dead, definitions } = world();
+    const fragile = defineStep({
+      name: 'fragile',
+      summary: 'Breaks.',
+      options: Type.Object({}),
+      examples: [],
+      create: () => ({
+        onRecord(record, step) {
+          if ((record.value as { n: number }).n === 2) throw new TypeError('n is two');
+          step.emit(record);
+        },
+      }),
+    }) as unknown as Definition;
+    const plan = planOf(
+      [
+        stream('all', [source('in', 'log'), step('weak', 'fragile'), sink('out', 'target')]),
+        stream('bad', [sink('letters', 'dead')]),
+      ],
+      'bad',
+    );
+    log.add('0', ...[1, 2, 3].map((n) => ({ n, ts: at(n) })));
+    await runToEnd(options(plan, [...definitions, fragile]));
+    expect(target.written.map(({ id }) => id)).toEqual(['in/0/0', 'in/0/2']);
+    expect(letters(dead)).toMatchObject([
+      { code: 'step-failed', message: 'The step failed: n is two', step: 'weak', offset: 1 },
+    ]);
   });
 
   test('drops only where `drop` is written', async () => {

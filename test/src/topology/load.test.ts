@@ -155,10 +155,9 @@ describe('files and paths', () => {
 });
 
 describe('the plan', () => {
-  const text =
-    withSteps(
-      '    - key-by: a\n    - id: latest\n      window-last: { every: 1m, late: drop, otherwise: { to: rejected } }\n    - set: { x: 1 }\n    - set: { otherwise: 2 }\n',
-    ) + '  rejected:\n    - log: { topic: dead }\n';
+  const text = `${withSteps(
+    '    - key-by: a\n    - id: latest\n      window-last: { every: 1m, late: drop, otherwise: { to: rejected } }\n    - set: { x: 1 }\n    - set: { otherwise: 2 }\n',
+  )}  rejected:\n    - log: { topic: dead }\n`;
   const { plan, problems } = load(text);
   test('names steps by stream and operator, counts those that would be called alike, and takes both spellings of a name', () => {
     expect(problems).toEqual([]);
