@@ -48,9 +48,14 @@ export function murmur2Bytes(bytes: Uint8Array): number {
   return finish(h);
 }
 
-/** The partition that Kafka's default partitioner gives a key: text as it is, a number or boolean as its JSON text. */
-export function kafkaPartition(key: string | number | boolean, count: number): number {
-  return (murmur2(typeof key === 'string' ? key : JSON.stringify(key)) & 0x7fffffff) % count;
+/** The partition that Kafka's default partitioner gives a key: bytes and text as they are, a number or boolean as its JSON text. */
+export function kafkaPartition(key: string | number | boolean | Uint8Array, count: number): number {
+  return (hashOf(key) & 0x7fffffff) % count;
+}
+
+function hashOf(key: string | number | boolean | Uint8Array): number {
+  if (typeof key === 'string') return murmur2(key);
+  return typeof key === 'object' ? murmur2Bytes(key) : murmur2(JSON.stringify(key));
 }
 
 function mix(h: number, word: number): number {

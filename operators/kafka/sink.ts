@@ -1,6 +1,7 @@
 import {
   compileTemplate,
   type Key,
+  kafkaPartition,
   type OpenSink,
   type Refused,
   RejectError,
@@ -12,7 +13,6 @@ import {
 import { type Outgoing, Trouble } from './driver.ts';
 import { openKafkajs } from './kafkajs.ts';
 import { Lane } from './lane.ts';
-import { partitionOf } from './murmur2.ts';
 import { type SinkOptions, topicProblem } from './options.ts';
 import { Topics } from './topics.ts';
 
@@ -117,7 +117,7 @@ function choosePartition(
   topic: string,
 ): number {
   const { partition } = record;
-  if (partition === undefined) return key === null ? Math.floor(chance * count) : partitionOf(key, count);
+  if (partition === undefined) return key === null ? Math.floor(chance * count) : kafkaPartition(key, count);
   if (partition < count) return partition;
   throw new RejectError(
     'sink-refused',

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { catalogue } from '../../operators/index.ts';
 import { from, type JsonSchema, type Plan, topology } from '../../src/index.ts';
@@ -97,6 +97,14 @@ const written: Record<string, () => Plan> = {
 };
 
 describe('a topology that ships', () => {
+  test('has a twin in TypeScript, each of them', () => {
+    expect(Object.keys(written).sort()).toEqual(
+      readdirSync(folder)
+        .filter((name) => name.endsWith('.yaml'))
+        .sort(),
+    );
+  });
+
   test.each(Object.keys(written))('%s is the same plan in TypeScript', (file) => {
     const { plan, problems } = loadTopology(`${folder}/${file}`, { catalogue, env });
     expect(problems).toEqual([]);
