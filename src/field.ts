@@ -3,7 +3,7 @@
  * Only own fields are read: what an object inherits, such as `toString`, is never a field.
  */
 export function fieldReader(path: string): (value: unknown) => unknown {
-  if (!path.includes('.')) return (value) => own(value, path);
+  if (!path.includes('.')) return path in Object.prototype ? (value) => own(value, path) : plainReader(path);
   const names = path.split('.');
   return (value) => {
     let found: unknown = value;
@@ -12,6 +12,15 @@ export function fieldReader(path: string): (value: unknown) => unknown {
       if (found === undefined) return undefined;
     }
     return found;
+  };
+}
+
+// What JSON.parse makes inherits from Object.prototype alone: a name that is not there needs no look at who owns it.
+function plainReader(name: string): (value: unknown) => unknown {
+  return (value) => {
+    if (typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype)
+      return (value as Record<string, unknown>)[name];
+    return own(value, name);
   };
 }
 

@@ -130,13 +130,15 @@ function createWindowLast(given: Static<typeof options>, id: string): Step<Pane[
       }
       if (by !== undefined && !hasField(record.value, by)) return;
       const panes = step.state;
-      const pane = panes?.find((open) => open.start === start);
-      if (pane !== undefined) {
-        if (isNewer(record, pane.record)) pane.record = record;
-        return;
-      }
       if (panes === undefined) step.state = [{ start, record }];
-      else panes.push({ start, record });
+      else {
+        for (const pane of panes) {
+          if (pane.start !== start) continue;
+          if (isNewer(record, pane.record)) pane.record = record;
+          return;
+        }
+        panes.push({ start, record });
+      }
       step.timer(closes);
     },
     onTimer(at, _key, step) {

@@ -40,7 +40,18 @@ export function createTimeRule(option: TimeOption | undefined): TimeRule | undef
   const { field = 'time', unit = 'ms' } = given;
   const read = fieldReader(field);
   const parse = unit === 'rfc3339' ? parseText : (found: unknown) => parseNumber(found, field, unit);
-  return { ...base, read: (raw, value) => bounded(plausible(parse(read(value), field), field), raw) };
+  const checked = (raw: RawRecord, value: unknown) => bounded(plausible(parse(read(value), field), field), raw);
+  if (unit !== 'ms' || field.includes('.')) return { ...base, read: checked };
+  // The usual case without a call: no object inherits a number, so what is found here is the record's own.
+  return {
+    ...base,
+    read: (raw, value) => {
+      const time = (value as Record<string, unknown> | null)?.[field];
+      const usual =
+        Number.isInteger(time) && (time as number) >= earliest && (time as number) <= raw.arrival + maxFutureMs;
+      return usual && (time as number) < latest ? (time as number) : checked(raw, value);
+    },
+  };
 }
 
 function fieldReader(field: string): (value: unknown) => unknown {
