@@ -1,5 +1,5 @@
 import type { SourceDefinition } from '../operator.ts';
-import type { Draft, DraftStep, DraftStream, Route } from './draft.ts';
+import { type Draft, type DraftStep, type DraftStream, type Route, unreadable } from './draft.ts';
 import type { Report } from './report.ts';
 import { didYouMean, listed, nearest } from './suggest.ts';
 
@@ -10,7 +10,8 @@ export class Streams {
 
   constructor({ streams }: Draft) {
     this.all = streams;
-    this.#byName = new Map(streams.map((stream) => [stream.name, stream]));
+    // Of two with one name the first counts, as it does in a mapping.
+    this.#byName = new Map([...streams].reverse().map((stream) => [stream.name, stream]));
   }
 
   get(name: string): DraftStream | undefined {
@@ -46,16 +47,18 @@ export function sidesOf({ otherwise, late, specials }: DraftStep): Route[] {
   return [otherwise, late, ...routes].filter((route) => route !== undefined);
 }
 
+function isUnreadable({ definition }: DraftStep): boolean {
+  return definition === unreadable;
+}
+
 /** Checks how the streams hang together. `observed`: the program itself may take what comes out of a stream, as in TypeScript. */
 export function checkGraph(draft: Draft, streams: Streams, report: Report, observed: boolean): void {
-  const names = streams.all.map(({ name }) => name);
+  const names = [...new Set(streams.all.map(({ name }) => name))];
   for (const stream of streams.all) {
     for (const route of [...stream.from, ...streams.sides(stream)]) knownStream(route, names, report);
     checkOrder(stream, report);
-    if (!stream.broken) {
-      checkFed(stream, draft, streams, report);
-      checkUsed(stream, streams, report, observed);
-    }
+    checkFed(stream, draft, streams, report);
+    checkUsed(stream, streams, report, observed);
     for (const [index, step] of stream.steps.entries()) {
       if (step.definition.kind !== 'step') continue;
       if (step.definition.timed) checkTime(step, stream, streams, report);
@@ -74,8 +77,10 @@ function knownStream({ to, site }: Route, names: readonly string[], report: Repo
 }
 
 function checkOrder(stream: DraftStream, report: Report): void {
+  const begins = stream.steps[0];
+  if (!begins || isUnreadable(begins) || stream.steps.some(isUnreadableFrom)) return;
   for (const [index, { definition, name, site }] of stream.steps.entries()) {
-    if (definition.kind !== 'source' || stream.broken) continue;
+    if (definition.kind !== 'source') continue;
     if (stream.from.length > 0) {
       report.add(
         'misplaced-step',
@@ -86,14 +91,13 @@ function checkOrder(stream: DraftStream, report: Report): void {
         },
       );
     } else if (index > 0) {
-      const first = stream.steps[0]!;
-      const second = first.definition.kind === 'source';
+      const second = begins.definition.kind === 'source';
       report.add(
         'misplaced-step',
         site,
         second
-          ? `The stream \`${stream.name}\` has two sources, \`${first.name}\` and \`${name}\`.`
-          : `The source \`${name}\` stands behind \`${first.name}\`, but a stream begins with its source.`,
+          ? `The stream \`${stream.name}\` has two sources, \`${begins.name}\` and \`${name}\`.`
+          : `The source \`${name}\` stands behind \`${begins.name}\`, but a stream begins with its source.`,
         {
           hint: second
             ? `Give \`${name}\` a stream of its own, and join them in a third with \`from: [a, b]\`.`
@@ -107,10 +111,13 @@ function checkOrder(stream: DraftStream, report: Report): void {
 function checkFed(stream: DraftStream, draft: Draft, streams: Streams, report: Report): void {
   if (stream.from.length > 0 || stream.steps.some(({ definition }) => definition.kind === 'source')) return;
   if (draft.otherwise?.to === stream.name || streams.feeding(stream).length > 0) return;
-  // A route with a misspelt name was meant for it: that has been said.
-  const names = streams.all.map(({ name }) => name);
-  const routes = streams.all.flatMap((other) => streams.sides(other));
-  if (routes.some(({ to }) => !names.includes(to) && nearest(to, names) === stream.name)) return;
+  const sides = [
+    ...streams.all.flatMap((other) => streams.sides(other)),
+    ...(draft.otherwise ? [draft.otherwise] : []),
+  ];
+  if (report.mayName(stream.name) || isMisspelt(stream, sides, streams)) return;
+  const begins = stream.steps[0];
+  if ((begins && isUnreadable(begins)) || stream.steps.some(isUnreadableFrom)) return;
   report.add(
     'no-source',
     stream.site,
@@ -121,9 +128,22 @@ function checkFed(stream: DraftStream, draft: Draft, streams: Streams, report: R
   );
 }
 
+/** Where a stream begins is not clear. */
+function isUnreadableFrom(step: DraftStep): boolean {
+  return isUnreadable(step) && step.name === 'from';
+}
+
+/** One of these routes was meant for the stream and is misspelt: that has been said. */
+function isMisspelt({ name }: DraftStream, routes: readonly Route[], streams: Streams): boolean {
+  const names = streams.all.map((stream) => stream.name);
+  return routes.some(({ to }) => !names.includes(to) && nearest(to, names) === name);
+}
+
 function checkUsed(stream: DraftStream, streams: Streams, report: Report, observed: boolean): void {
   const last = stream.steps.at(-1);
   if (last?.definition.kind === 'sink' || streams.continuing(stream.name).length > 0) return;
+  const continued = streams.all.flatMap(({ from }) => from);
+  if ((last && isUnreadable(last)) || report.mayName(stream.name) || isMisspelt(stream, continued, streams)) return;
   const site = last?.site ?? stream.site;
   const sink = stream.steps.some(({ definition }) => definition.kind === 'sink');
   const what =
@@ -153,14 +173,13 @@ function checkTime(step: DraftStep, stream: DraftStream, streams: Streams, repor
 }
 
 function checkKeyed(step: DraftStep, index: number, stream: DraftStream, streams: Streams, report: Report): void {
-  if (!step.id) {
+  if (!step.id && !step.idMeant) {
     report.add('missing-key', step.site, `\`${step.name}\` keeps state and has no \`id\`.`, {
       hint: 'Write `id: latest` (any name) beside it: state is kept under that name, whatever else changes in the file.',
     });
   }
   const keys = keysBefore(stream, index, streams);
   if (keys === undefined) {
-    if (streams.all.some(({ broken }) => broken)) return;
     report.add('missing-key-by', step.site, `\`${step.name}\` works per key, but there is no \`keyBy\` before it.`, {
       hint: 'Put `- keyBy: …` (the field to group by) before it.',
     });
@@ -185,15 +204,18 @@ function checkKeyed(step: DraftStep, index: number, stream: DraftStream, streams
   }
 }
 
-/** The nearest `keyBy` before a step, one for each stream that comes together there; `undefined` when a way has none. */
+/**
+ * The nearest `keyBy` before a step, one for each stream that comes together there; `undefined` when a way has none. A way that leads through
+ * something unreadable counts as having one.
+ */
 function keysBefore(
   stream: DraftStream,
   index: number,
   streams: Streams,
   seen = new Set<DraftStream>(),
 ): DraftStep[] | undefined {
-  const own = stream.steps.slice(0, index).findLast(({ definition }) => definition.name === 'keyBy');
-  if (own) return [own];
+  const own = stream.steps.slice(0, index).findLast((step) => isUnreadable(step) || step.definition.name === 'keyBy');
+  if (own) return isUnreadable(own) ? [] : [own];
   if (stream.from.length === 0 || seen.has(stream)) return undefined;
   seen.add(stream);
   const found: DraftStep[] = [];

@@ -1,13 +1,6 @@
 import type { ProblemCode } from '../errors.ts';
 import { checkExpression, checkField, checkTemplate } from '../expression/index.ts';
-import type {
-  JsonSchema,
-  RecordType,
-  SinkDefinition,
-  SourceDefinition,
-  StepDefinition,
-  TypeCheck,
-} from '../operator.ts';
+import type { JsonSchema, RecordType, TypeCheck } from '../operator.ts';
 import { type Streams, sidesOf } from './check-graph.ts';
 import type { DraftStep, DraftStream } from './draft.ts';
 import { joinTypes } from './join-types.ts';
@@ -66,7 +59,7 @@ export function checkTypes(
       type = checkStep(step, type, report);
       after.set(step, type);
     }
-    ends.set(stream.name, type);
+    ends.set(stream.name, ends.has(stream.name) ? undefined : type);
   }
   return after;
 }
@@ -89,32 +82,46 @@ function inputType(
 }
 
 function checkStep(step: DraftStep, input: RecordType, report: Report): RecordType {
-  const { definition, options } = step;
-  if (!step.sound) return undefined;
+  const { definition } = step;
   if (step.when) checkWhen(step.when, input, report);
-  const check = new StepCheck(step, definition.kind === 'source' ? sourceType(step) : input, report);
   if (definition.kind === 'source') {
-    (definition as SourceDefinition).check?.(options as never, check);
+    const check = new StepCheck(
+      step,
+      asked(step, () => definition.type?.(step.options as never)),
+      report,
+    );
+    asked(step, () => definition.check?.(step.options as never, check));
     check.rest(true);
     return check.input;
   }
-  const own = definition.kind === 'sink' || (definition as StepDefinition).type !== undefined;
-  const result = (definition as StepDefinition | SinkDefinition).type?.(options as never, check);
-  check.rest(!own || definition.type === undefined);
-  if (definition.kind === 'sink' || definition.type === undefined) return input;
+  const check = new StepCheck(step, input, report);
+  const result = asked(step, () => definition.type?.(step.options as never, check));
+  check.rest(definition.type === undefined);
+  if (definition.kind === 'sink' || definition.type === undefined || result === input) return input;
+  // What the step makes of the record was not read, or depends on a field whose name is wrong.
+  if (!step.sound || check.doubtful) return undefined;
   return step.when ? joinTypes(input, result as RecordType) : (result as RecordType);
 }
 
-function sourceType({ definition, options }: DraftStep): RecordType {
-  return (definition as SourceDefinition).type?.(options as never);
+/**
+ * What a definition says of options. Unsound ones it is asked about only to learn against what their expressions are to be checked: it
+ * may well stumble over them, and what is wrong with them has been said.
+ */
+function asked<T>(step: DraftStep, ask: () => T): T | undefined {
+  if (step.sound) return ask();
+  try {
+    return ask();
+  } catch {
+    return undefined;
+  }
 }
 
 function checkWhen(
-  { source, written, filled }: NonNullable<DraftStep['when']>,
+  { source, written, filled, unread }: NonNullable<DraftStep['when']>,
   input: RecordType,
   report: Report,
 ): void {
-  if (typeof source === 'function') return;
+  if (typeof source === 'function' || unread) return;
   const { type, problems } = checkExpression(source, input);
   for (const { code, message, hint, start, end } of problems) {
     report.add(code, spanSite({ written, filled }, start, end), message, { hint });
@@ -150,6 +157,8 @@ const checkers = { expression: checkExpression, template: checkTemplate, field: 
 
 class StepCheck implements TypeCheck {
   readonly input: RecordType;
+  /** The name of a field is wrong: what the step makes of the record is not clear. */
+  doubtful = false;
   readonly #step: DraftStep;
   readonly #report: Report;
   readonly #seen = new Set<Special>();
@@ -172,7 +181,8 @@ class StepCheck implements TypeCheck {
     severity: 'error' | 'warning' = 'error',
     code: ProblemCode = 'bad-value',
   ): void {
-    const { written, site } = this.#step;
+    const { written, site, sound } = this.#step;
+    if (!sound) return;
     const at = path.length === 0 ? site : siteAt(written, path);
     this.#report.add(code, at, message, { hint, ...(severity === 'warning' && { severity }) });
   }
@@ -186,13 +196,14 @@ class StepCheck implements TypeCheck {
 
   #check(special: Special, input: RecordType): RecordType {
     this.#seen.add(special);
-    const { format, value } = special;
-    if (typeof value !== 'string' || !(format in checkers)) return undefined;
+    const { format, value, unread } = special;
+    if (typeof value !== 'string' || unread || !(format in checkers)) return undefined;
     const { type, problems } = checkers[format as keyof typeof checkers](value, input);
     for (const { code, message, hint, start, end } of problems) {
       this.#report.add(code, spanSite(special, start, end), message, { hint });
     }
-    return type;
+    if (problems.length > 0 && format === 'field') this.doubtful = true;
+    return problems.length > 0 ? undefined : type;
   }
 }
 

@@ -11,8 +11,8 @@ export function compile(draft: Draft, report: Report, { observed = false } = {})
   const streams = new Streams(draft);
   checkGraph(draft, streams, report, observed);
   const order = inOrder(streams, report);
-  const types = order && checkTypes(order, streams, draft.otherwise?.to, report);
-  if (report.failed || !types) return undefined;
+  const types = checkTypes(order, streams, draft.otherwise?.to, report);
+  if (report.failed) return undefined;
   const ids = stepIds(draft.streams);
   return {
     version: 1,

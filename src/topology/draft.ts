@@ -1,7 +1,7 @@
-import type { Definition, Expression } from '../operator.ts';
+import { type Definition, defineStep, type Expression, Type } from '../operator.ts';
 import type { Site } from './report.ts';
 import type { Special } from './values.ts';
-import type { Written, WrittenScalar } from './written.ts';
+import type { Written } from './written.ts';
 
 /** A topology that has been read but not yet checked as a whole: steps with their definitions, options, and places. */
 export interface Draft {
@@ -16,8 +16,6 @@ export interface DraftStream {
   readonly site: Site;
   readonly from: readonly Route[];
   readonly steps: readonly DraftStep[];
-  /** An item could not be read: what seems to be missing may stand there. */
-  readonly broken: boolean;
 }
 
 /** A stream by name, and where it is named. */
@@ -38,8 +36,26 @@ export interface DraftStep {
   readonly written: Written;
   readonly specials: readonly Special[];
   readonly id?: { readonly name: string; readonly site: Site };
+  /** An `id` was meant, though it could not be read. */
+  readonly idMeant?: boolean;
   readonly description?: string;
-  readonly when?: { readonly source: Expression; readonly written: WrittenScalar; readonly filled: boolean };
+  readonly when?: Pick<Special, 'written' | 'filled' | 'unread'> & { readonly source: Expression };
   readonly otherwise?: Route;
   readonly late?: Route;
 }
+
+/**
+ * Stands in a draft for an item that could not be read, such as one with an unknown operator: it may have been a source, a step or a sink.
+ * Nothing is known of the records behind it, and what seems to be missing may stand there.
+ */
+export const unreadable = defineStep({
+  name: 'unreadable',
+  summary: 'Stands for what could not be read.',
+  options: Type.Unknown(),
+  late: true,
+  examples: [],
+  type: () => undefined,
+  create() {
+    throw new TypeError('A topology that could not be read has no plan.');
+  },
+});

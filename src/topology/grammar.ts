@@ -8,7 +8,7 @@ import type { Report } from './report.ts';
 import { StreamReader } from './stream-reader.ts';
 import { didYouMean, listed, nearest } from './suggest.ts';
 import { found } from './values.ts';
-import { plainValue, type Written, type WrittenMap } from './written.ts';
+import { entriesOf, plainValue, type Written, type WrittenMap } from './written.ts';
 
 const topKeys = ['version', 'name', 'description', 'params', 'otherwise', 'streams', 'tests'];
 
@@ -51,8 +51,9 @@ export function readTopology(
 }
 
 function checkKeys(top: WrittenMap, report: Report): void {
-  for (const [key, { key: site }] of top.entries) {
+  for (const [key, { key: site, value }] of top.entries) {
     if (topKeys.includes(key)) continue;
+    report.passOver(value);
     report.add('unknown-key', site, `A topology has no \`${key}\` at its top level.${didYouMean(key, topKeys)}`, {
       hint: `It has ${listed(topKeys)}.`,
     });
@@ -135,6 +136,8 @@ function readStreams(
     }
     streams.push(reader.read(name, key, value));
   }
+  // Either of the two may be the rest of the other.
+  for (const [name, { key, value }] of entry.value.repeated ?? []) streams.push(reader.read(name, key, value, true));
   return streams;
 }
 
@@ -149,8 +152,8 @@ function sideTargets(streams: WrittenMap, lookup: Lookup): Set<string> {
       for (const item of node.items) collect(item);
       return;
     }
-    for (const [key, { value }] of node.entries) {
-      if (key === 'otherwise' || key === 'late') addTarget(plainValue(value), targets);
+    for (const [key, { value }] of entriesOf(node)) {
+      if (key === 'late' || nearest(key, ['otherwise'])) addTarget(plainValue(value), targets);
       else if (lookup.knows(key)) routesIn(lookup.find(key, 'step'), value, targets);
       collect(value);
     }

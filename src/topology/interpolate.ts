@@ -10,6 +10,8 @@ export type ParamType = (typeof paramTypes)[number];
 export interface Param {
   readonly type: ParamType;
   readonly value: string | number | boolean | undefined;
+  /** What is wrong with it has been said. */
+  readonly broken?: boolean;
 }
 
 /** Where values for `${…}` come from. */
@@ -25,6 +27,8 @@ export interface Surroundings {
 export interface Filled {
   readonly text: string;
   readonly filled: boolean;
+  /** Each reference had a value; what is wrong with the others has been said. */
+  readonly complete: boolean;
   readonly sole?: string | number | boolean;
 }
 
@@ -43,8 +47,8 @@ export function interpolate(
   report: Report,
   { secrets = false, quote = String }: { secrets?: boolean; quote?: Quote } = {},
 ): Filled {
-  if (!text.includes('$')) return { text, filled: false };
-  let filled = false;
+  if (!text.includes('$')) return { text, filled: false, complete: true };
+  let [filled, complete] = [false, true];
   let sole: string | number | boolean | undefined;
   const result = text.replace(reference, (whole, inner: string | undefined) => {
     if (whole === '$$') return '$';
@@ -53,14 +57,18 @@ export function interpolate(
       report.add('bad-value', site, `A \`\${\` is not closed with \`}\`.`, {
         hint: 'Close it, or write `$$` for a dollar.',
       });
+      complete = false;
       return '';
     }
     const value = lookUp(inner, site, from, report, secrets);
-    if (value === undefined) return '';
+    if (value === undefined) {
+      complete = false;
+      return '';
+    }
     if (whole === text && inner.startsWith('param:')) sole = value;
     return quote(value);
   });
-  return { text: result, filled, ...(sole !== undefined && { sole }) };
+  return { text: result, filled, complete, ...(sole !== undefined && { sole }) };
 }
 
 function lookUp(
@@ -119,7 +127,7 @@ function paramValue(name: string, site: Site, from: Surroundings, report: Report
     });
     return undefined;
   }
-  if (param.value === undefined) {
+  if (param.value === undefined && !param.broken) {
     report.add('unset-variable', site, `The parameter \`${name}\` has no value.`, {
       hint: `Give it one with --set ${name}=…, or a \`default\` under \`params\`.`,
     });

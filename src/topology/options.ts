@@ -53,6 +53,8 @@ function tell(error: ErrorObject, path: Path, { name, written, report }: About):
     const extra = String(error.params['additionalProperty']);
     const known = Object.keys(shape.properties ?? {});
     const site = siteAt(written, [...path, extra], 'key');
+    const value = nodeAt(written, [...path, extra]);
+    if (value) report.passOver(value);
     report.add('unknown-key', site, `${what} has no option \`${extra}\`.${didYouMean(extra, known)}`, {
       hint: known.length > 0 ? `Its options are ${listed(known)}.` : `\`${name}\` takes no options.`,
     });

@@ -35,8 +35,10 @@ export function readParams(
     return params;
   }
   for (const [name, { key, value }] of node?.entries ?? []) {
+    const before = report.size;
     const param = readParam(name, key, value, set[name], { ...from, params: new Map() }, report);
-    if (param) params.set(name, param);
+    const broken = report.size > before && param?.value === undefined;
+    params.set(name, { type: 'string', value: undefined, ...param, broken });
   }
   for (const name of Object.keys(set)) {
     if (node?.kind === 'map' && node.entries.has(name)) continue;
@@ -104,7 +106,7 @@ function givenValue(name: string, key: Site, type: ParamType, given: unknown, re
   report.add('bad-value', key, `The parameter \`${name}\` must be ${forms[type]}, but was set to another value.`, {
     hint: `Give --set ${name}=… ${forms[type]}.`,
   });
-  return '';
+  return undefined;
 }
 
 function defaultValue(
@@ -117,9 +119,9 @@ function defaultValue(
   const written = node.entries.get('default')?.value;
   if (!written) return undefined;
   if (written.kind === 'scalar' && written.value !== null) {
-    const text =
-      written.text === undefined ? String(written.value) : interpolate(written.text, written, from, report).text;
-    const value = paramFromText(type, text);
+    const filled = written.text === undefined ? undefined : interpolate(written.text, written, from, report);
+    if (filled?.complete === false) return undefined;
+    const value = paramFromText(type, filled?.text ?? String(written.value));
     if (value !== undefined) return value;
   }
   report.add(
@@ -127,5 +129,5 @@ function defaultValue(
     written,
     `The default of the parameter \`${name}\` must be ${forms[type]}, but is ${found(written)}.`,
   );
-  return '';
+  return undefined;
 }

@@ -1,4 +1,5 @@
 import type { Place, Problem, ProblemCode } from '../errors.ts';
+import { entriesOf, type Written } from './written.ts';
 
 /** Characters `[start, end)` of a topology's text. */
 export interface Range {
@@ -20,6 +21,7 @@ interface Notes {
 /** Collects the problems of one topology, so that all of them are told at once. */
 export class Report {
   readonly #problems = new Map<string, Problem>();
+  readonly #passedOver = new Set<string>();
   readonly #locate: (range: Range) => Place | undefined;
 
   constructor(locate: (range: Range) => Place | undefined = () => undefined) {
@@ -39,6 +41,18 @@ export class Report {
     };
     const key = JSON.stringify([code, place?.line, place?.column, told]);
     if (!this.#problems.has(key)) this.#problems.set(key, problem);
+  }
+
+  /** Remembers the texts in something that was not read, as a problem says: a stream named there is perhaps not without use. */
+  passOver(node: Written): void {
+    if (node.kind === 'list') for (const item of node.items) this.passOver(item);
+    else if (node.kind === 'map') for (const [, { value }] of entriesOf(node)) this.passOver(value);
+    else if (typeof node.value === 'string') this.#passedOver.add(node.value);
+  }
+
+  /** Whether something that was not read names this stream. */
+  mayName(stream: string): boolean {
+    return this.#passedOver.has(stream);
   }
 
   /** Something stands in the way of a plan; warnings do not. */

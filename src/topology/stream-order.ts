@@ -2,11 +2,10 @@ import type { Streams } from './check-graph.ts';
 import type { DraftStream, Route } from './draft.ts';
 import type { Report } from './report.ts';
 
-/** The streams, each behind those that feed it. Reports cycles; gives `undefined` when there are any. */
-export function inOrder(streams: Streams, report: Report): DraftStream[] | undefined {
+/** The streams, each behind those that feed it. Reports cycles; in them, one stream must come first. */
+export function inOrder(streams: Streams, report: Report): DraftStream[] {
   const order: DraftStream[] = [];
   const done = new Set<DraftStream>();
-  let cyclic = false;
   const visit = (stream: DraftStream, way: readonly string[]): void => {
     if (done.has(stream)) return;
     for (const { to, site } of feeds(stream, streams)) {
@@ -15,7 +14,6 @@ export function inOrder(streams: Streams, report: Report): DraftStream[] | undef
       const at = way.indexOf(to);
       if (at === -1 && to !== stream.name) visit(next, [...way, stream.name]);
       else {
-        cyclic = true;
         const round = at === -1 ? [stream.name, to] : [...way.slice(at), stream.name, to];
         report.add(
           'cycle',
@@ -34,7 +32,7 @@ export function inOrder(streams: Streams, report: Report): DraftStream[] | undef
     order.unshift(stream);
   };
   for (const stream of [...streams.all].reverse()) visit(stream, []);
-  return cyclic ? undefined : order;
+  return order;
 }
 
 function feeds(stream: DraftStream, streams: Streams): Route[] {

@@ -1,5 +1,5 @@
 import { type Definition, type Expression, expression } from '../operator.ts';
-import type { DraftStep, DraftStream, Route } from './draft.ts';
+import { type DraftStep, type DraftStream, type Route, unreadable } from './draft.ts';
 import type { Surroundings } from './interpolate.ts';
 import { camelCase, type Lookup } from './lookup.ts';
 import { checkOptions } from './options.ts';
@@ -8,6 +8,8 @@ import type { Report, Site } from './report.ts';
 import { didYouMean, listed, nearest } from './suggest.ts';
 import { alternatives, found, type OptionSchema, ValueReader } from './values.ts';
 import type { Entry, Written, WrittenMap, WrittenScalar } from './written.ts';
+
+type Routes = Pick<DraftStep, 'otherwise' | 'late'>;
 
 const siblings = ['id', 'description', 'when', 'otherwise'];
 const whenShape = [expression({ description: '' }) as OptionSchema];
@@ -26,31 +28,48 @@ export class StreamReader {
     this.#report = report;
   }
 
-  read(name: string, site: Site, node: Written): DraftStream {
+  /** Reads one stream. `rest`: there is one of that name already, so that what seems to be missing may stand there. */
+  read(name: string, site: Site, node: Written, rest = false): DraftStream {
     const from: Route[] = [];
-    const steps: DraftStep[] = [];
+    const steps: DraftStep[] = rest ? [this.#unread(name, { kind: 'scalar', value: name, ...site })] : [];
     if (node.kind !== 'list') {
       this.#report.add('wrong-type', node, `The stream \`${name}\` must be a list of steps, but is ${found(node)}.`, {
         hint: 'Write each step in a line of its own: `- keyBy: generatorID`.',
       });
-      return { name, site, from, steps, broken: true };
+      return { name, site, from, steps: [...steps, this.#unread('', node)] };
     }
-    let broken = false;
     node.items.forEach((item, index) => {
       if (item.kind === 'map' && item.entries.has('from')) {
-        this.#from_(item, index, from);
-        broken ||= index > 0;
-      } else {
-        const step = this.#step(name, item, index === 0);
-        if (step) steps.push(step);
-        else broken = true;
-      }
+        if (!this.#from_(item, index, from)) steps.push(this.#unread('from', item));
+      } else steps.push(this.#step(name, item, index === 0 && !rest) ?? this.#unread('', item));
     });
-    return { name, site, from, steps, broken };
+    return { name, site, from, steps };
   }
 
-  #from_(item: WrittenMap, index: number, into: Route[]): void {
+  /** What stands for an item that could not be read. What may stand beside any operator is read all the same. */
+  #unread(name: string, item: Written): DraftStep {
+    this.#report.passOver(item);
+    const beside = item.kind === 'map' ? item.entries : new Map<string, Entry>();
+    const routes = [...beside.values()].flatMap(({ value }) =>
+      value.kind === 'map' ? [this.#hoist(unreadable, value, name).routes] : [],
+    );
+    return {
+      definition: unreadable,
+      name,
+      site: item,
+      options: undefined,
+      sound: false,
+      written: item,
+      specials: [],
+      ...Object.assign({}, ...routes),
+      ...this.#beside(name, unreadable, beside),
+    };
+  }
+
+  /** Reads where a stream begins. Gives `false` when that is not clear. */
+  #from_(item: WrittenMap, index: number, into: Route[]): boolean {
     const { key, value } = item.entries.get('from')!;
+    const before = this.#report.size;
     for (const [other, entry] of item.entries) {
       if (other === 'from' || other === 'description') continue;
       this.#report.add('two-operators', entry.key, `\`from\` and \`${other}\` stand in one item.`, {
@@ -69,6 +88,7 @@ export class StreamReader {
       const to = textOf(node, 'from', this.#report);
       if (to !== '') into.push({ to, site: node });
     }
+    return this.#report.size === before;
   }
 
   #step(stream: string, item: Written, first: boolean): DraftStep | undefined {
@@ -113,19 +133,19 @@ export class StreamReader {
       if (key !== name) this.#strayKey(key, other, name);
     }
     if (known.length === 0) {
-      this.#report.add(
-        'unknown-operator',
-        entry.key,
-        `There is no operator \`${name}\`.${didYouMean(camelCase(name), this.#lookup.names)}`,
-        { hint: nearest(camelCase(name), this.#lookup.names) ? undefined : `There are ${listed(this.#lookup.names)}.` },
-      );
+      const names = [...this.#lookup.names, 'from'];
+      const near = didYouMean(camelCase(name), names);
+      this.#report.add('unknown-operator', entry.key, `There is no operator \`${name}\`.${near}`, {
+        hint: near === '' ? `There are ${listed(this.#lookup.names)}.` : undefined,
+      });
       return undefined;
     }
     return this.#operator(stream, name, entry, item.entries, first);
   }
 
-  #strayKey(key: string, { key: site }: Entry, operator: string): void {
+  #strayKey(key: string, { key: site, value }: Entry, operator: string): void {
     if (!this.#lookup.knows(operator)) return;
+    this.#report.passOver(value);
     const definition = this.#definition(operator, true) as Definition;
     const isOption = key === 'late' || Object.hasOwn((definition.options as OptionSchema).properties ?? {}, key);
     const hint = isOption
@@ -153,26 +173,33 @@ export class StreamReader {
     const { written, options } = this.#options(definition, hoisted.written, reader);
     if (typeof options !== 'function')
       checkOptions({ definition, name, written, report: this.#report, unread: reader.unread }, options);
-    const sound = this.#report.size === before;
-    const id = beside.get('id')?.value;
-    const idText = id && textOf(id, 'id', this.#report);
-    if (id && idText) checkName(idText, 'id of a step', id, this.#report);
-    const description = beside.get('description')?.value;
-    const when = this.#when(name, definition, beside.get('when'));
-    const otherwise = routeOf(beside.get('otherwise')?.value, this.#report) ?? hoisted.otherwise;
     return {
       definition,
       name,
       site: entry.key,
       options,
-      sound,
+      sound: this.#report.size === before && reader.unread.size === 0,
       written,
       specials: reader.specials,
+      ...hoisted.routes,
+      ...this.#beside(name, definition, beside),
+    };
+  }
+
+  /** What stands beside an operator. */
+  #beside(name: string, definition: Definition, entries: ReadonlyMap<string, Entry>): Partial<DraftStep> {
+    const id = entries.get('id')?.value;
+    const idText = id && textOf(id, 'id', this.#report);
+    if (id && idText) checkName(idText, 'id of a step', id, this.#report);
+    const description = entries.get('description')?.value;
+    const when = this.#when(name, definition, entries.get('when'));
+    const otherwise = routeOf(entries.get('otherwise')?.value, this.#report);
+    return {
       ...(id && idText && { id: { name: idText, site: id } }),
+      ...([...entries.keys()].some((key) => nearest(key, siblings) === 'id') && { idMeant: true }),
       ...(description && { description: textOf(description, 'description', this.#report) }),
       ...(when && { when }),
       ...(otherwise && { otherwise }),
-      ...(hoisted.late && { late: hoisted.late }),
     };
   }
 
@@ -196,10 +223,11 @@ export class StreamReader {
     const source = reader.read(entry.value, whenShape);
     const special = reader.specials[0];
     if (entry.value.kind === 'scalar' && special && (typeof source === 'string' || typeof source === 'function')) {
-      return { source: source as Expression, written: special.written, filled: special.filled };
+      const { written, filled, unread } = special;
+      return { source: source as Expression, written, filled, unread };
     }
     if (entry.value.kind === 'scalar' && typeof entry.value.value === 'boolean')
-      return { source: String(entry.value.value), written: entry.value, filled: true };
+      return { source: String(entry.value.value), written: entry.value, filled: true, unread: false };
     this.#report.add('wrong-type', entry.value, `\`when\` must be an expression, but is ${found(entry.value)}.`, {
       hint: 'For example: `when: fuel < 500`.',
     });
@@ -207,14 +235,10 @@ export class StreamReader {
   }
 
   /** Takes `otherwise` and `late` out of the options, where they may stand as well. */
-  #hoist(
-    definition: Definition,
-    written: Written,
-    name: string,
-  ): { written: Written; otherwise?: Route; late?: Route } {
-    if (written.kind !== 'map' || isFreeForm(definition)) return { written };
+  #hoist(definition: Definition, written: Written, name: string): { written: Written; routes: Routes } {
+    if (written.kind !== 'map' || isFreeForm(definition)) return { written, routes: {} };
     const { otherwise, late } = Object.fromEntries(written.entries) as Record<string, Entry | undefined>;
-    if (!otherwise && !late) return { written };
+    if (!otherwise && !late) return { written, routes: {} };
     const entries = new Map(written.entries);
     const found: { otherwise?: Route; late?: Route } = {};
     if (otherwise && !declares(definition, 'otherwise')) {
@@ -236,7 +260,7 @@ export class StreamReader {
         if (route) found.late = route;
       }
     }
-    return { written: { ...written, entries }, ...found };
+    return { written: { ...written, entries }, routes: found };
   }
 
   #options(definition: Definition, written: Written, reader: ValueReader): { written: Written; options: unknown } {

@@ -33,6 +33,8 @@ export interface Special {
   readonly value: unknown;
   /** Variables were filled in: offsets in the value are not those of the file. */
   readonly filled: boolean;
+  /** A variable in it has no value: what is wrong has been said, and nothing else can be. */
+  readonly unread: boolean;
 }
 
 const special = new Set(['expression', 'template', 'field', 'stream']);
@@ -89,9 +91,8 @@ export class ValueReader {
     let value = node.value;
     if (node.text !== undefined && !(value === null && !node.quoted)) {
       const rules = { secrets: format === 'secret', quote: quoteFor(format) };
-      const before = this.#report.size;
       const result = interpolate(node.text, node, this.#from, this.#report, rules);
-      if (this.#report.size > before) this.unread.add(node);
+      if (!result.complete) this.unread.add(node);
       filled = result.filled;
       const wanted = wantedTypes(shapes);
       value = filled
@@ -104,7 +105,8 @@ export class ValueReader {
       this.#report.add('wrong-type', node, `\`${path.join('.')}\` is a function; only expressions may be functions.`);
       return null;
     }
-    if (format !== undefined && special.has(format)) this.specials.push({ format, path, written: node, value, filled });
+    if (format !== undefined && special.has(format))
+      this.specials.push({ format, path, written: node, value, filled, unread: this.unread.has(node) });
     if (typeof value !== 'string') return value;
     if (format === 'secret') return new Secret(value);
     if (format === 'path') return value === '' || isAbsolute(value) ? value : resolve(this.#from.folder, value);
@@ -128,8 +130,9 @@ export class ValueReader {
   #jsonSchema(node: Written): unknown {
     let schema: unknown;
     if (node.kind === 'scalar' && typeof node.value === 'string') {
-      const { text } = interpolate(node.text ?? node.value, node, this.#from, this.#report);
-      schema = this.#schemaFile(text, node);
+      const { text, complete } = interpolate(node.text ?? node.value, node, this.#from, this.#report);
+      if (!complete) this.unread.add(node);
+      schema = complete ? this.#schemaFile(text, node) : undefined;
       if (schema === undefined) return true;
     } else schema = plainValue(node);
     const problem = schemaProblem(schema);

@@ -10,6 +10,8 @@ export type Written = WrittenMap | WrittenList | WrittenScalar;
 export interface WrittenMap extends Site {
   readonly kind: 'map';
   readonly entries: ReadonlyMap<string, Entry>;
+  /** Entries whose key stands further up already, which a problem says. */
+  readonly repeated?: readonly (readonly [string, Entry])[];
 }
 export interface Entry {
   /** Where the key stands. */
@@ -29,6 +31,11 @@ export interface WrittenScalar extends Site {
   readonly quoted?: boolean;
   /** The characters in the file that stand for characters `[start, end)` of `text`, where that is known. */
   span?(start: number, end: number): Range | undefined;
+}
+
+/** All entries of a mapping, those with repeated keys as well. */
+export function entriesOf({ entries, repeated = [] }: WrittenMap): readonly (readonly [string, Entry])[] {
+  return [...entries, ...repeated];
 }
 
 /** Wraps a TypeScript value. `where` goes before the messages about it. */

@@ -69,8 +69,9 @@ export function parseYaml(text: string, report: Report): Written | undefined {
       hint: hints[error.code],
     });
   }
-  const tree = new Tree(document, text, report).build();
-  return report.failed ? undefined : tree;
+  const tree = new Tree(document, text, report);
+  const written = tree.build();
+  return errors.length > 0 || twice || tree.torn ? undefined : written;
 }
 
 const hints: Partial<Record<YAMLError['code'], string>> = {
@@ -140,6 +141,8 @@ class Tree {
   readonly #made = new Map<Node, { written: Written; nodes: number }>();
   readonly #open = new Set<Node>();
   #refused = false;
+  /** Something in it is no part of a topology, so that the rest cannot be told from it. Repeated keys are no such thing. */
+  torn = false;
 
   constructor(document: Document, text: string, report: Report) {
     this.#document = document;
@@ -171,6 +174,7 @@ class Tree {
 
   #refuse<T>(at: Range, message: string, empty: (at: Range) => T): T {
     this.#refused = true;
+    this.torn = true;
     this.#report.add('yaml-syntax', { at }, message);
     return empty(at);
   }
@@ -193,6 +197,7 @@ class Tree {
 
   #map(pairs: readonly Pair<Node, Node | null>[], at: Range, depth: number): { written: Written; nodes: number } {
     const entries = new Map<string, Entry>();
+    const repeated: [string, Entry][] = [];
     let nodes = 1;
     for (const pair of pairs) {
       const name = this.#key(pair.key, at);
@@ -205,15 +210,18 @@ class Tree {
         });
       const value = this.#node(pair.value, key, depth + 1);
       nodes += value.nodes + 1;
-      if (!first) entries.set(name, { key: { at: key }, value: value.written });
+      const entry = { key: { at: key }, value: value.written };
+      if (first) repeated.push([name, entry]);
+      else entries.set(name, entry);
     }
-    return { written: { kind: 'map', entries, at }, nodes };
+    return { written: { kind: 'map', entries, ...(repeated.length > 0 && { repeated }), at }, nodes };
   }
 
   #key(key: Node | null, map: Range): string | undefined {
     const node = key && isAlias(key) ? (key.resolve(this.#document) ?? null) : key;
     if (!node) return '';
     if (isScalar(node)) return node.source ?? String(node.value);
+    this.torn = true;
     this.#report.add(
       'yaml-syntax',
       { at: key ? rangeOf(key) : map },
@@ -225,6 +233,7 @@ class Tree {
   #scalar(node: Node, at: Range): WrittenScalar {
     const scalar = node as { value?: unknown; source?: string; type?: string };
     if (typeof scalar.value === 'object' && scalar.value !== null) {
+      this.torn = true;
       this.#report.add('yaml-syntax', { at }, 'A tag such as `!!binary` has no meaning in a topology.', {
         hint: hints.TAG_RESOLVE_FAILED,
       });
