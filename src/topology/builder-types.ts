@@ -1,5 +1,12 @@
 import type { Static, TObject, TSchema } from 'typebox';
-import type { Siblings, SinkDefinition, SourceDefinition, StepDefinition, sourceOptions } from '../operator.ts';
+import type {
+  JsonSchema,
+  Siblings,
+  SinkDefinition,
+  SourceDefinition,
+  StepDefinition,
+  sourceOptions,
+} from '../operator.ts';
 import type { StreamRecord } from '../record.ts';
 import type { Secret } from '../secret.ts';
 import type { Plan } from './plan.ts';
@@ -13,14 +20,23 @@ export interface Operators {
 
 type Fn = (...given: never[]) => unknown;
 
-/** Options as a TypeScript user gives them: functions see the record's type, and a text will do for a secret. */
-type Given<O, T> = O extends Fn
-  ? (value: T, record: StreamRecord<T>) => ReturnType<O>
+/**
+ * Options as a TypeScript user gives them: functions see the record's type, a text will do for a secret, and a path for a schema.
+ */
+type Given<O, T> = [O, JsonSchema] extends [JsonSchema, O] ? JsonSchema | string : GivenPlain<O, T>;
+
+type GivenPlain<O, T> = O extends Fn
+  ? OfRecord<T, ReturnType<O>>
   : O extends Secret
     ? Secret | string
     : O extends object
       ? { [K in keyof O]: Given<O[K], T> }
       : O;
+
+/** A function of the record. Where nothing is known of the record, the function may say of what type it takes it to be. */
+type OfRecord<T, R> = unknown extends T
+  ? { of(value: T, record: StreamRecord<T>): R }['of']
+  : (value: T, record: StreamRecord<T>) => R;
 
 type OptionsOf<D> = D extends { readonly options: infer S extends TSchema } ? Static<S> : never;
 type SourceOptions<D> = OptionsOf<D> & Static<TObject<typeof sourceOptions>>;
@@ -31,7 +47,7 @@ type Shorthand<O> = O extends readonly unknown[] | Fn | string ? never : O exten
 type Routed<O> = O extends Fn | readonly unknown[] ? O : O & { otherwise?: string; late?: string };
 type StepGiven<D, T> = Routed<Given<OptionsOf<D>, T>> | Exclude<Given<Shorthand<OptionsOf<D>>, T>, undefined>;
 
-type Beside<T> = Omit<Siblings, 'when'> & { when?: string | ((value: T, record: StreamRecord<T>) => unknown) };
+type Beside<T> = Omit<Siblings, 'when'> & { when?: string | OfRecord<T, unknown> };
 
 type Results<G> = { -readonly [K in keyof G]: G[K] extends (...given: never[]) => infer R ? R : unknown };
 type Added<T, G> = Omit<T, keyof G> & Results<G>;
@@ -42,7 +58,7 @@ type Literal<T, G> = Omit<T, keyof G> & { -readonly [K in keyof G]: G[K] };
  * Add your own: `declare module 'penstock' { interface StepOutputs<T, G> { mine: … } }`.
  */
 export interface StepOutputs<T, G> {
-  validate: G extends { readonly schema: infer S } ? FromSchema<S> : FromSchema<G>;
+  validate: G extends { readonly schema: infer S } ? FromSchema<S, T> : FromSchema<G, T>;
   map: G extends (...given: never[]) => infer R ? Omit<T, keyof R> & R : Added<T, Omit<G, 'otherwise'>>;
   set: Literal<T, G>;
   select: G extends readonly (infer F)[]
@@ -54,7 +70,8 @@ export interface StepOutputs<T, G> {
         : T;
 }
 
-type FromSchema<S> = S extends TSchema ? Static<S> : S extends object ? Static<S & TSchema> : unknown;
+// A path says nothing of what is in the file: what was known before still holds.
+type FromSchema<S, T> = S extends string ? T : S extends object ? Static<S & TSchema> : unknown;
 
 type Output<K, T, G> = K extends keyof StepOutputs<T, G> ? StepOutputs<T, G>[K] : T;
 

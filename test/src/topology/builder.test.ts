@@ -108,6 +108,32 @@ streams:
     ]).toEqual([1, 2]);
   });
 
+  test('takes the path of a schema, of which TypeScript knows nothing', () => {
+    const readFile = (path: string) => (path === '/topologies/x.json' ? JSON.stringify(schema) : '');
+    const begun = topology('t', { folder: '/topologies', readFile }).stream('a');
+    const source = broker({ url: 'a', topics: ['x'] });
+    const unknown = begun.from(source).validate('./x.json').validate({ schema: './x.json', otherwise: 'drop' });
+    // A function may say itself what it takes a record for; nothing contradicts it.
+    const named = unknown.filter((reading: { fuel: number }) => reading.fuel < 500);
+    const { steps } = named.map({ low: 'fuel < 500' }).show().plan().streams[0]!;
+    expect(steps.slice(1, 3).map(({ options }) => options)).toEqual([{ schema }, { schema }]);
+    unknown.filter((reading) => {
+      expectTypeOf(reading).toBeUnknown();
+      return true;
+    });
+    const known = begun.from<{ fuel: number }>(source).validate('./x.json');
+    known.filter((reading) => {
+      expectTypeOf(reading).toEqualTypeOf<{ fuel: number }>();
+      return true;
+    });
+    // @ts-expect-error what is known may not be contradicted
+    known.filter((reading: { fuel: string }) => reading.fuel === '');
+    // @ts-expect-error a schema is no number
+    unknown.validate(5);
+    // @ts-expect-error only a schema may be given by its path
+    unknown.keyBy({ field: { type: 'object' } });
+  });
+
   test('knows the type of the records step by step', () => {
     const checked = start().validate({ schema });
     checked.map({ x: (reading) => void expectTypeOf(reading).toMatchTypeOf<{ generatorID: string; fuel: number }>() });
