@@ -67,7 +67,8 @@ export const mqttSource = defineSource({
     for (const [n, topic] of topics.entries()) {
       const path = Array.isArray(options.topics) ? ['topics', n] : ['topics'];
       for (const { message, hint, warning } of topicProblems(topic)) {
-        check.problem(path, message, hint, warning ? 'warning' : 'error');
+        if (warning) check.problem(path, message, hint, 'warning', 'unsafe-topic');
+        else check.problem(path, message, hint);
       }
     }
   },

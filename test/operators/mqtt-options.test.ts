@@ -138,8 +138,8 @@ function problems(options: Record<string, unknown>, sink = false): string[] {
   const check: TypeCheck = {
     input: undefined,
     expression: () => undefined,
-    problem: (path, message, hint, severity = 'error') =>
-      void found.push(`${severity} ${path.join('.')}: ${message} ${hint}`),
+    problem: (path, message, hint, severity = 'error', code = 'bad-value') =>
+      void found.push(`${severity} ${path.join('.')}: ${message} ${hint} [${code}]`),
   };
   const all = { url: 'mqtt://h', ...options };
   if (sink) mqttSink.type!(all as never, check);
@@ -148,8 +148,10 @@ function problems(options: Record<string, unknown>, sink = false): string[] {
 }
 
 test('the options are checked with their paths', () => {
-  expect(problems({ topics: ['a/+', '/b'] })).toEqual([expect.stringMatching(/^warning topics\.1: .*slash/)]);
-  expect(problems({ topics: 'a/#/b' })).toEqual([expect.stringMatching(/^error topics: /)]);
+  expect(problems({ topics: ['a/+', '/b'] })).toEqual([
+    expect.stringMatching(/^warning topics\.1: .*slash.*\[unsafe-topic\]$/),
+  ]);
+  expect(problems({ topics: 'a/#/b' })).toEqual([expect.stringMatching(/^error topics: .*\[bad-value\]$/)]);
   expect(problems({ url: 'mqtt://u:hush@h', topics: 'a' })).toEqual([expect.stringMatching(/^error url: (?!.*hush)/)]);
   expect(problems({ topics: 'a', tls: { cert: '/c' } })).toEqual([
     expect.stringMatching(/^error tls: .*without TLS/),
