@@ -95,6 +95,11 @@ export function idleName(task: string, sequence: number): string {
   return `idle\u0000${task}\u0000${String(sequence).padStart(12, '0')}`;
 }
 
+/** The place of a recorded idle step in the order in which they were taken. */
+export function idleSequenceOf(name: string): number {
+  return Number(name.slice(name.lastIndexOf('\u0000') + 1));
+}
+
 /** The idle steps of a task that were taken after its checkpoint, in order. */
 export function readIdleSteps(store: StateStore, task: string): { name: string; step: IdleStep }[] {
   return [...store.entries(`idle\u0000${task}\u0000`)].map(([name, bytes]) => ({

@@ -3,6 +3,7 @@ import type { Plan } from '../topology/plan.ts';
 import {
   type Checkpoint,
   idleName,
+  idleSequenceOf,
   putCheckpoint,
   readCheckpoint,
   readIdleSteps,
@@ -42,7 +43,8 @@ export class Checkpointer {
   #changed = false;
   #records = 0;
   #idleSequence = 0;
-  #idleNames: string[] = [];
+  /** Idle steps in the store, by name: those of this run, and those that it takes again. */
+  readonly #idleSteps = new Map<string, { task: Task; step: IdleStep }>();
 
   constructor(
     store: StateStore,
@@ -91,9 +93,9 @@ export class Checkpointer {
     if (this.gate.closed) return;
     this.gate.close();
     try {
-      const name = idleName(task.id, (this.last?.id ?? 0) * 1_000_000 + this.#idleSequence++);
+      const name = idleName(task.id, this.#idleSequence++);
       await this.#store.commit({ puts: [[name, encode(name, step)]], removes: [] });
-      this.#idleNames.push(name);
+      this.#idleSteps.set(name, { task, step });
       task.takeIdleStep(step);
       this.changed();
     } finally {
@@ -102,11 +104,14 @@ export class Checkpointer {
   }
 
   /** Gives a restored task the idle steps that were taken after its checkpoint. */
-  replayIdleSteps(task: Task): void {
+  restoreIdleSteps(task: Task): void {
     const recorded = readIdleSteps(this.#store, task.id);
-    this.#idleNames.push(...recorded.map(({ name }) => name));
-    this.#idleSequence += recorded.length;
-    task.replayIdleSteps(recorded.map(({ step }) => step));
+    for (const { name, step } of recorded) {
+      this.#idleSteps.set(name, { task, step });
+      // Names give the order in which steps are taken again: this run's own come after these.
+      this.#idleSequence = Math.max(this.#idleSequence, idleSequenceOf(name) + 1);
+    }
+    task.expectIdleSteps(recorded.map(({ step }) => step));
   }
 
   async #cutAndCommit(ended: boolean): Promise<void> {
@@ -143,8 +148,11 @@ export class Checkpointer {
       for (const partition of task.partitions) this.#partitions[partition.name] = partition.stored();
     }
     for (const host of this.#covered.hosts) host.notePositions();
-    changes.removes.push(...this.#idleNames);
-    this.#idleNames = [];
+    for (const [name, { task, step }] of this.#idleSteps) {
+      if (task.awaits(step)) continue;
+      changes.removes.push(name);
+      this.#idleSteps.delete(name);
+    }
     const { plan, hash, steps } = this.#identity;
     this.last = {
       format: 1,

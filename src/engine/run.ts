@@ -180,11 +180,10 @@ export class Run {
       task.watermark = this.#checkpointer.last?.watermarks[id] ?? task.watermark;
       buildTask(task, this.#starts(source), this.#buildContext());
       for (const { id: step, keyed } of task.keyed) keyed.restore(this.#options.store.entries(statePrefix(id, step)));
+      this.#checkpointer.restoreIdleSteps(task);
       this.#tasks.set(id, task);
     }
-    task.partitions.push(input);
-    task.awaited.delete(source.step.id);
-    if (task.awaited.size === 0) this.#checkpointer.replayIdleSteps(task);
+    if (task.join(input)) this.#checkpointer.changed();
     return task;
   }
 

@@ -61,7 +61,7 @@ export class Task implements Surroundings {
     const clean = batch.clean === true;
     this.#current = partition;
     this.#reading = true;
-    if (partition.idle) this.#wake(partition);
+    if (partition.idle && batch.length > 0) this.#wake(partition);
     for (let i = 0; i < batch.length; i++) {
       raw.decoded = false;
       raw.key = undefined;
@@ -79,7 +79,11 @@ export class Task implements Surroundings {
           this.#moveWatermark();
         }
       }
-      if (this.#replay.length > 0) this.#replayIdleSteps();
+      if (this.#replay.length > 0) {
+        this.#replayIdleSteps();
+        // What follows in this batch came after the silence, as a batch of its own.
+        if (partition.idle && i + 1 < batch.length) this.#wake(partition);
+      }
     }
     partition.position = batch.next;
     this.#reading = false;
@@ -102,9 +106,23 @@ export class Task implements Surroundings {
   }
 
   /** Steps taken after the checkpoint that this task starts from; each is taken again when its place is reached. */
-  replayIdleSteps(steps: readonly IdleStep[]): void {
+  expectIdleSteps(steps: readonly IdleStep[]): void {
     this.#replay = [...steps];
+  }
+
+  /** A partition belongs to this task from now on. Answers whether that has moved event time. */
+  join(partition: InputPartition): boolean {
+    this.partitions.push(partition);
+    this.awaited.delete(partition.source);
+    const before = this.watermark;
     this.#replayIdleSteps();
+    this.#handOver();
+    return this.watermark !== before;
+  }
+
+  /** The recorded step has not been reached yet: it has to stay recorded. */
+  awaits(step: IdleStep): boolean {
+    return this.#replay.includes(step);
   }
 
   /** Ends event time: every open window closes. For inputs that have an end. */
@@ -191,15 +209,21 @@ export class Task implements Surroundings {
   }
 
   #replayIdleSteps(): void {
-    for (;;) {
-      const step = this.#replay[0];
-      if (step === undefined) return;
-      const reached = this.partitions.every((p) => p.lastOffset >= (step.offsets[p.name] ?? -1));
-      if (!reached) return;
-      this.#replay.shift();
-      for (const partition of this.partitions) if (step.idle.includes(partition.name)) partition.idle = true;
+    for (const step of this.#replay.filter((recorded) => this.#hasReached(recorded))) {
+      this.#replay.splice(this.#replay.indexOf(step), 1);
+      for (const partition of this.partitions) {
+        // One that has read on is awake again: partitions meet otherwise in a replay than they did at first.
+        const there = partition.lastOffset === step.offsets[partition.name];
+        if (there && step.idle.includes(partition.name)) partition.idle = true;
+      }
       if (step.watermark > this.watermark) this.#advance(step.watermark);
     }
+  }
+
+  #hasReached({ offsets }: IdleStep): boolean {
+    return Object.entries(offsets).every(([name, offset]) =>
+      this.partitions.some((partition) => partition.name === name && partition.lastOffset >= offset),
+    );
   }
 
   #handOver(): void {

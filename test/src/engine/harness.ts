@@ -10,6 +10,7 @@ import {
   type Log,
   type RawRecord,
   RunError,
+  type SourceContext,
   type SourcePartition,
   type StreamRecord,
   Type,
@@ -78,7 +79,8 @@ export function testSource(name: string, log: TestLog): Definition {
   }) as unknown as Definition;
 }
 
-function partition(
+/** A partition that begins at its checkpointed position and reads its entries, in batches of the log's size. */
+export function partition(
   id: string,
   entries: Entry[],
   log: TestLog,
@@ -102,6 +104,49 @@ function partition(
       return batch(entries, first, at);
     },
   };
+}
+
+/** A source in the hands of a test, which shows partitions and takes them away when it likes. */
+export class ManualSource {
+  /** Given by the engine when it opens the source. */
+  context!: SourceContext;
+  /** Called in `open`, with the context already there; what it throws is the answer of `open`. */
+  onOpen: () => unknown = () => undefined;
+  onClose: () => unknown = () => undefined;
+  onCommitted: () => unknown = () => undefined;
+  opened = 0;
+  closed = 0;
+
+  /** Shows a partition that reads this log's partition of the same id. */
+  assign(id: string, log: TestLog): void {
+    log.add(id);
+    this.context.assign(partition(id, log.partitions.get(id)!, log, this.context));
+  }
+}
+
+export function manualSource(name: string, manual: ManualSource): Definition {
+  return defineSource({
+    name,
+    summary: 'Does as a test says.',
+    options: Type.Object({}),
+    times: ['arrival'],
+    partitioned: true,
+    examples: [],
+    async open(_options, context) {
+      manual.context = context;
+      manual.opened++;
+      await manual.onOpen();
+      return {
+        async committed() {
+          await manual.onCommitted();
+        },
+        async close() {
+          manual.closed++;
+          await manual.onClose();
+        },
+      };
+    },
+  }) as unknown as Definition;
 }
 
 function batch(entries: Entry[], from: number, to: number): Batch {
