@@ -16,7 +16,10 @@ export type { StartOptions } from './runtime.ts';
 export { asRx } from './rx.ts';
 export { createBuilder } from './topology/builder.ts';
 export type { StepOutputs } from './topology/builder-types.ts';
+export type { Loaded, LoadOptions } from './topology/load.ts';
 export type { Plan, PlanStep, PlanStream } from './topology/plan.ts';
+export { planHash, planToJson } from './topology/plan-json.ts';
+export { toYaml } from './topology/to-yaml.ts';
 
 const builder = createBuilder({ sources, steps, sinks });
 

@@ -66,7 +66,7 @@ const written: Record<string, () => Plan> = {
       .file('../generators.jsonl')
       .print({
         format: 'table',
-        columns: ['generatorID', 'fuel', 'load', 'power', 'temperature', 'alarm'],
+        columns: ['fuel', 'load', 'power', 'temperature', 'alarm'],
         title: 'Emergency generators',
       })
       .stream('rejected')
