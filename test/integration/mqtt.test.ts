@@ -256,7 +256,7 @@ describe.skipIf(!brokerUrl || !mosquitto)('faults', () => {
   /** Publishes until stopped and remembers what the broker has confirmed. */
   function stream(topic: string) {
     const client = publisher(own.url);
-    const confirmed = new Map<string, number>();
+    const confirmed = new Set<string>();
     let stopped = false;
     let sent = 0;
     let open = 0;
@@ -266,7 +266,7 @@ describe.skipIf(!brokerUrl || !mosquitto)('faults', () => {
         open++;
         client.publish(topic, payload, { qos: 1 }, (error) => {
           open--;
-          if (!error) confirmed.set(payload, Date.now());
+          if (!error) confirmed.add(payload);
           // About 2,000 a second: more would pile up at the broker while our process starts.
           setTimeout(more, 25);
         });
@@ -321,35 +321,27 @@ describe.skipIf(!brokerUrl || !mosquitto)('faults', () => {
     90_000,
   );
 
-  test('restarting and killing the broker loses nothing that it had confirmed and saved', async () => {
+  // A broker that is killed forgets what it has confirmed and not yet saved; the chaos suite takes that into account.
+  test('restarting the broker in mid-stream, again and again, loses nothing that it had confirmed', async () => {
     await start(true);
-    const topic = `${unique}/killed`;
+    const topic = `${unique}/restarted`;
     const run = await open(own.url, { topics: topic });
     const messages = stream(topic);
-    const kills: number[] = [];
-    for (const signal of ['SIGKILL', 'SIGTERM', 'SIGKILL', 'SIGTERM'] as const) {
+    for (let round = 1; round <= 4; round++) {
       const target = messages.confirmed.size + 500;
-      await until('messages before the kill', () => messages.confirmed.size > target);
-      if (signal === 'SIGKILL') kills.push(Date.now());
-      await own.kill(signal);
+      await until('messages before the restart', () => messages.confirmed.size > target);
+      await own.kill('SIGTERM');
       await own.start();
     }
     const target = messages.confirmed.size + 500;
-    await until('messages after the kills', () => messages.confirmed.size > target);
+    await until('messages after the restarts', () => messages.confirmed.size > target);
     await messages.stop();
     await quiet(run);
     expect(run.failures).toEqual([]);
     expect(run.log.lines.filter((line) => /lost the session/.test(line))).toEqual([]);
     await run.stop();
-    // This broker confirms first and saves then: what it confirmed just before it was killed is its own loss.
-    const saved = [...messages.confirmed].filter(([, at]) => !kills.some((kill) => at > kill - 100 && at < kill + 100));
-    expect(saved.length).toBeGreaterThan(2_000);
-    expect(
-      lost(
-        saved.map(([payload]) => payload),
-        await journaled(folder.path),
-      ),
-    ).toEqual([]);
+    expect(messages.confirmed.size).toBeGreaterThan(2_000);
+    expect(lost(messages.confirmed, await journaled(folder.path))).toEqual([]);
   }, 120_000);
 
   test('killing our process in mid-stream, again and again, loses nothing that the broker had confirmed', async () => {
@@ -380,7 +372,7 @@ describe.skipIf(!brokerUrl || !mosquitto)('faults', () => {
     const { end } = run.journals[0]!;
     await run.stop();
     const held = await journaled(folder.path);
-    expect(lost(messages.confirmed.keys(), held)).toEqual([]);
+    expect(lost(messages.confirmed, held)).toEqual([]);
     console.log(`5 kills: ${messages.confirmed.size} confirmed, 0 lost, ${end - held.size} came twice`);
   }, 120_000);
 });
