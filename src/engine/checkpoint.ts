@@ -2,7 +2,7 @@ import { RunError } from '../errors.ts';
 import type { StepDefinition } from '../operator.ts';
 import type { Plan, PlanStep } from '../topology/plan.ts';
 import { decode, encode } from './codec.ts';
-import { type Catalogue, definitionOf } from './graph.ts';
+import { type Catalogue, definitionOf, Graph } from './graph.ts';
 import type { Changes } from './keyed-state.ts';
 import type { StoredPartition } from './partition.ts';
 import type { StateStore } from './store.ts';
@@ -34,6 +34,8 @@ export interface StepIdentity {
   readonly operator: string;
   readonly version: number;
   readonly options: Readonly<Record<string, unknown>>;
+  /** Sources whose partitions own the state. */
+  readonly sources: readonly string[];
 }
 
 /** The checkpoint of a store, or `undefined` when there is none. Throws a RunError when it is damaged or of another format. */
@@ -58,10 +60,11 @@ export function putCheckpoint(changes: Changes, checkpoint: Checkpoint): void {
 /** The keyed steps of a plan with what their state depends on. */
 export function stepIdentities(plan: Plan, catalogue: Catalogue): Record<string, StepIdentity> {
   const identities: Record<string, StepIdentity> = {};
+  const graph = new Graph(plan, catalogue);
   for (const step of plan.streams.flatMap(({ steps }) => steps)) {
     if (step.kind !== 'step') continue;
     const definition: StepDefinition = definitionOf(catalogue, 'step', step.operator);
-    if (definition.keyed) identities[step.id] = identity(step, definition);
+    if (definition.keyed) identities[step.id] = identity(step, definition, graph.owners(step.id));
   }
   return identities;
 }
@@ -87,6 +90,15 @@ export function checkCompatible(checkpoint: Checkpoint, plan: Plan, steps: Recor
         `The state of the step \`${id}\` was made by ${before}; the topology now says ${after}. ${wayOut('Change it back')}`,
       );
     }
+    checkSources(id, old.sources, now.sources);
+  }
+  const sources = new Set(plan.streams.flatMap(({ steps: all }) => all.map(({ id }) => id)));
+  for (const partition of Object.keys(checkpoint.partitions)) {
+    const id = partition.slice(0, partition.indexOf('/'));
+    if (sources.has(id)) continue;
+    throw new RunError(
+      `The state folder holds the position of the source \`${id}\`, which the topology no longer has. ${wayOut(`Give the source its id \`${id}\` back`)}`,
+    );
   }
 }
 
@@ -108,14 +120,25 @@ export function readIdleSteps(store: StateStore, task: string): { name: string; 
   }));
 }
 
-function identity(step: PlanStep, definition: StepDefinition): StepIdentity {
+function identity(step: PlanStep, definition: StepDefinition, sources: readonly string[]): StepIdentity {
   const given = (step.options ?? {}) as Record<string, unknown>;
   const names = definition.stateDependsOn ?? [];
   return {
     operator: step.operator,
     version: definition.stateVersion ?? 1,
     options: Object.fromEntries(names.map((name) => [name, given[name] ?? null])),
+    sources,
   };
+}
+
+// State belongs to the partitions that feed a step: with other sources it would lie where nobody looks for it.
+function checkSources(step: string, before: readonly string[], now: readonly string[]): void {
+  if (before.length === now.length && before.every((id) => now.includes(id))) return;
+  const named = (ids: readonly string[]) =>
+    `${ids.length === 1 ? 'the source' : 'the sources'} ${ids.map((id) => `\`${id}\``).join(', ')}`;
+  throw new RunError(
+    `The state of the step \`${step}\` was made from ${named(before)}; its task now reads ${named(now)}. ${wayOut('Change it back')}`,
+  );
 }
 
 function describe({ operator, version, options }: StepIdentity): string {

@@ -25,6 +25,8 @@ export interface Covered {
   readonly runners: ReadonlyMap<string, SinkRunner>;
   /** What has ended the run, if anything: then no checkpoint is taken any more. */
   readonly failure: () => unknown;
+  /** Ends the run, from this moment on. */
+  readonly fail: (error: unknown) => void;
 }
 
 /**
@@ -78,7 +80,8 @@ export class Checkpointer {
   /** Takes a checkpoint when anything has changed. One at a time: a call during another waits, then takes its own. */
   async take(ended = false): Promise<void> {
     while (this.#underWay) await this.#underWay;
-    if (!this.#changed || this.#covered.failure() !== undefined) return;
+    const due = this.#changed || (ended && this.last?.ended !== true);
+    if (!due || this.#covered.failure() !== undefined) return;
     this.#underWay = this.#cutAndCommit(ended).finally(() => {
       this.#underWay = undefined;
     });
@@ -96,8 +99,11 @@ export class Checkpointer {
       const name = idleName(task.id, this.#idleSequence++);
       await this.#store.commit({ puts: [[name, encode(name, step)]], removes: [] });
       this.#idleSteps.set(name, { task, step });
-      task.takeIdleStep(step);
       this.changed();
+      task.takeIdleStep(step);
+    } catch (error) {
+      // Before the gate opens: a step taken by half must not get into a checkpoint.
+      this.#covered.fail(error);
     } finally {
       this.gate.open();
     }
@@ -163,7 +169,8 @@ export class Checkpointer {
       steps,
       watermarks: this.#watermarks(),
       partitions: { ...this.#partitions },
-      ...(ended && { ended: true as const }),
+      // A partition that went to another process has not ended here.
+      ...(ended && Object.values(this.#partitions).every((partition) => partition.ended) && { ended: true as const }),
     };
     putCheckpoint(changes, this.last);
   }

@@ -65,11 +65,24 @@ export class Graph {
         .map((step) => ({ stream, step, keyed: this.#keyedFrom(stream.name) })),
     );
     return found.map((source) => {
-      const shared = found
-        .filter((other) => other.keyed.some((id) => source.keyed.includes(id)))
-        .map(({ step }) => step.id);
+      // Two sources may never meet and still be tied together, by a third that meets both.
+      const keyed = new Set(source.keyed);
+      let size: number;
+      do {
+        size = keyed.size;
+        for (const other of found) {
+          if (other.keyed.some((id) => keyed.has(id))) for (const id of other.keyed) keyed.add(id);
+        }
+      } while (keyed.size > size);
+      const shared = found.filter((other) => other.keyed.some((id) => keyed.has(id))).map(({ step }) => step.id);
       return { stream: source.stream, step: source.step, shared: shared.length > 1 ? shared : undefined };
     });
+  }
+
+  /** Ids of the sources whose partitions own the state of a keyed step. */
+  owners(keyed: string): readonly string[] {
+    const source = this.sources().find(({ stream }) => this.#keyedFrom(stream.name).includes(keyed));
+    return source === undefined ? [] : (source.shared ?? [source.step.id]);
   }
 
   isKeyed(step: PlanStep): boolean {

@@ -1,3 +1,4 @@
+import { RunError } from '../errors.ts';
 import type { Position } from '../operator.ts';
 import type { Decode } from './decode.ts';
 import type { TimeRule } from './time.ts';
@@ -51,6 +52,13 @@ export class InputPartition {
   get watermark(): number {
     if (this.ended || this.idle || this.time === undefined) return Number.POSITIVE_INFINITY;
     return this.maxTime - this.time.outOfOrderMs;
+  }
+
+  /** An error with the place in the input where it came up; one that already says enough stays as it is. */
+  placed(error: unknown): unknown {
+    if (!(error instanceof Error) || error instanceof RunError) return error;
+    const at = `${this.name}, offset ${this.lastOffset + 1}`;
+    return new RunError(`${at}: ${error.message}`, { where: this.name, cause: error });
   }
 
   stored(): StoredPartition {

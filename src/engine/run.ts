@@ -51,6 +51,8 @@ export class Run {
   readonly #intake = new AbortController();
   readonly #life = new AbortController();
   readonly #status: BehaviorSubject<Status>;
+  /** All is open, and who started the run has had the time to subscribe. */
+  #begun = false;
   #failure: unknown;
   #closing: Promise<void> | undefined;
   readonly #finish: Finish;
@@ -69,6 +71,7 @@ export class Run {
         hosts: this.#hosts,
         runners: this.#runners,
         failure: () => this.#failure,
+        fail: (error) => this.#fail(error),
       },
     );
     const { last } = this.#checkpointer;
@@ -96,11 +99,12 @@ export class Run {
     }
     // A turn later: whoever has waited for this call can subscribe to outputs before the first record comes.
     setImmediate(() => {
+      run.#begun = true;
       for (const host of run.#hosts) host.begin();
+      run.#endWhatIsComplete();
     });
     void run.#everyInterval();
     void run.#watchSilence();
-    run.#endWhatIsComplete();
     return run;
   }
 
@@ -163,7 +167,7 @@ export class Run {
         ingest: (task, input, batch) => this.#ingest(task, input, batch),
         partitionEnded: (task, input) => this.#partitionEnded(task, input),
         partitionLeft: (task, input) => this.#partitionLeft(task, input),
-        sourceComplete: () => this.#endWhatIsComplete(),
+        sourceComplete: (id) => this.#sourceComplete(id),
         fail: (error) => this.#fail(error),
         openJournal: (name, limits) => this.#options.openJournal(name, limits),
       });
@@ -177,6 +181,7 @@ export class Run {
     let task = this.#tasks.get(id);
     if (task === undefined) {
       task = new Task(id, source.shared ?? [source.step.id]);
+      for (const host of this.#hosts) if (host.complete) task.expectNoMore(host.source.step.id);
       task.watermark = this.#checkpointer.last?.watermarks[id] ?? task.watermark;
       buildTask(task, this.#starts(source), this.#buildContext());
       for (const { id: step, keyed } of task.keyed) keyed.restore(this.#options.store.entries(statePrefix(id, step)));
@@ -216,8 +221,8 @@ export class Run {
     const { gate } = this.#checkpointer;
     while (gate.closed) await gate.closed;
     if (this.#intake.signal.aborted) return;
-    task.ingest(input, batch);
     this.#checkpointer.changed(batch.length);
+    this.#whole(input, () => task.ingest(input, batch));
     for (const runner of this.#runners.values()) while (runner.full && !this.#failure) await runner.progress();
     if (this.#checkpointer.records >= (this.#options.checkpointRecords ?? 1_000_000)) void this.#takeCheckpoint();
   }
@@ -226,28 +231,59 @@ export class Run {
     const { gate } = this.#checkpointer;
     while (gate.closed) await gate.closed;
     if (this.#intake.signal.aborted) return;
-    input.ended = true;
     this.#checkpointer.changed();
-    task.release(input);
+    this.#whole(input, () => task.end(input));
     this.#endWhatIsComplete();
+  }
+
+  // Whatever throws in there leaves its task by half: the run ends in this very moment, before a checkpoint can hold that.
+  #whole(input: InputPartition, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#fail(input.placed(error));
+      throw error;
+    }
   }
 
   async #partitionLeft(task: Task, input: InputPartition): Promise<void> {
     this.#checkpointer.changed();
     await this.#checkpointer.take();
-    task.release(input);
+    this.#checkpointer.changed();
+    this.#whole(input, () => task.leave(input));
     if (task.partitions.length === 0) this.#tasks.delete(task.id);
+  }
+
+  #sourceComplete(source: string): void {
+    try {
+      for (const task of this.#tasks.values()) {
+        if (!task.awaited.has(source)) continue;
+        this.#checkpointer.changed();
+        task.expectNoMore(source);
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#endWhatIsComplete();
   }
 
   /** Closes the windows of tasks whose inputs have all ended, and the run when all of them have. */
   #endWhatIsComplete(): void {
-    if (this.#hosts.length < this.#graph.sources().length) return;
+    if (!this.#begun || this.#closing !== undefined || this.#failure !== undefined) return;
     const open = this.#hosts.filter((host) => !host.ended);
-    for (const task of this.#tasks.values()) {
-      const waits = open.some((host) => task.sources.includes(host.source.step.id));
-      if (!waits && task.partitions.every(({ ended }) => ended)) task.finish();
+    try {
+      for (const task of this.#tasks.values()) {
+        const waits = open.some((host) => task.sources.includes(host.source.step.id));
+        if (waits || task.watermark === Number.POSITIVE_INFINITY || !task.partitions.every(({ ended }) => ended))
+          continue;
+        this.#checkpointer.changed();
+        task.finish();
+      }
+    } catch (error) {
+      this.#fail(error);
+      return;
     }
-    if (open.length === 0) this.#closing ??= this.#close(true);
+    if (open.length === 0) this.#closing = this.#close(true);
   }
 
   async #takeCheckpoint(): Promise<void> {
@@ -282,7 +318,7 @@ export class Run {
             since: partition.caughtUp ? waitingSince : undefined,
           }));
         const step = dueIdleStep(task, silences, ports.clock.now());
-        if (step) await this.#checkpointer.takeIdleStep(task, step).catch((error) => this.#fail(error));
+        if (step) await this.#checkpointer.takeIdleStep(task, step);
       }
     }
   }

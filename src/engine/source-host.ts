@@ -1,5 +1,4 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { RunError } from '../errors.ts';
 import type {
   Journal,
   Log,
@@ -35,7 +34,8 @@ export interface HostContext {
   /** The partition has come to its end, or has left this process. */
   partitionEnded(task: Task, input: InputPartition): Promise<void>;
   partitionLeft(task: Task, input: InputPartition): Promise<void>;
-  sourceComplete(): void;
+  /** No more partitions will come, or one of a complete source has left. */
+  sourceComplete(source: string): void;
   fail(error: unknown): void;
   openJournal(name: string, options?: { readonly maxBytes?: number }): Promise<Journal>;
 }
@@ -130,7 +130,7 @@ export class SourceHost {
       revoke: (partition) => this.#revoke(partition),
       complete: () => {
         this.complete = true;
-        this.#context.sourceComplete();
+        this.#context.sourceComplete(step.id);
       },
       fail,
       journal: openJournal,
@@ -153,7 +153,7 @@ export class SourceHost {
       finished: Promise.resolve(),
     };
     this.#readers.set(partition.id, reader);
-    reader.finished = this.#read(reader).catch((error) => this.#context.fail(this.#placed(error, reader)));
+    reader.finished = this.#read(reader).catch((error) => this.#context.fail(input.placed(error)));
   }
 
   async #revoke(id: string): Promise<void> {
@@ -161,7 +161,9 @@ export class SourceHost {
     if (!reader) return;
     reader.stopped = true;
     await this.#context.partitionLeft(reader.task, reader.input);
-    this.#readers.delete(id);
+    if (this.#readers.get(id) === reader) this.#readers.delete(id);
+    // It may have been the last one that had not ended.
+    if (this.complete) this.#context.sourceComplete(this.source.step.id);
   }
 
   async #read(reader: Reader): Promise<void> {
@@ -181,11 +183,5 @@ export class SourceHost {
       // A source that always has a batch at hand must not keep timers and signals from their turn.
       await nextTurn();
     }
-  }
-
-  #placed(error: unknown, { input }: Reader): unknown {
-    if (!(error instanceof Error) || error instanceof RunError) return error;
-    const at = `${input.name}, offset ${input.lastOffset + 1}`;
-    return new RunError(`${at}: ${error.message}`, { where: input.name, cause: error });
   }
 }

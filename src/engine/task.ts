@@ -91,9 +91,24 @@ export class Task implements Surroundings {
     this.#handOver();
   }
 
-  /** A partition has come to its end, or has left this process: it no longer holds event time back. */
-  release(partition: InputPartition): void {
-    if (!partition.ended) this.partitions.splice(this.partitions.indexOf(partition), 1);
+  /** A partition has come to its end: it no longer holds event time back. */
+  end(partition: InputPartition): void {
+    partition.ended = true;
+    this.#moveWatermark();
+    this.#handOver();
+  }
+
+  /** A partition has left this process: the same, and it is forgotten. */
+  leave(partition: InputPartition): void {
+    const at = this.partitions.indexOf(partition);
+    if (at >= 0) this.partitions.splice(at, 1);
+    this.#moveWatermark();
+    this.#handOver();
+  }
+
+  /** All partitions of this source that will ever come have come, perhaps none: event time no longer waits for it. */
+  expectNoMore(source: string): void {
+    if (!this.awaited.delete(source)) return;
     this.#moveWatermark();
     this.#handOver();
   }

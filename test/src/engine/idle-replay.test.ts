@@ -188,7 +188,7 @@ describe('a recorded step of silence', () => {
   });
 
   test('waits for all the partitions it was taken with', async () => {
-    const { log, target, dead, ports, store } = world();
+    const { target, dead, ports, store } = world();
     const manual = new ManualSource();
     const other = new ManualSource();
     const shared = planOf(
