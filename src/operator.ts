@@ -13,6 +13,7 @@ export { type Problem, type ProblemCode, type RejectCode, RejectError, RunError,
 export { compileExpression, compileTemplate, type Evaluate, type Render } from './expression/index.ts';
 export { fieldReader, kindOf, putField } from './field.ts';
 export { kafkaPartition, murmur2 } from './murmur2.ts';
+export { readTlsFiles, tlsRefusal } from './ports/tls.ts';
 export type { Clock, ConnectOptions, Disk, DiskFile, Network, Ports } from './ports.ts';
 export { durationMs, sizeBytes } from './quantity.ts';
 export { type Data, type Key, type Meta, StreamRecord, type Window } from './record.ts';

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { ISocketFactory, Kafka, Admin as KafkaAdmin, KafkaConfig, LogEntry, SASLOptions } from 'kafkajs';
-import type { ConnectOptions, Log, Ports } from '../../src/operator.ts';
+import { type ConnectOptions, type Log, type Ports, readTlsFiles } from '../../src/operator.ts';
 import { type Admin, type Driver, Trouble } from './driver.ts';
 import { KafkajsReader } from './kafkajs-reader.ts';
 import { KafkajsWriter } from './kafkajs-writer.ts';
@@ -138,18 +138,7 @@ type Tls = NonNullable<ConnectOptions['tls']>;
 
 async function readTls({ ssl }: Connection, { disk }: Ports): Promise<Tls | undefined> {
   if (ssl === undefined || ssl === false) return undefined;
-  const tls: Tls = {};
-  if (ssl === true) return tls;
-  for (const name of ['ca', 'cert', 'key'] as const) {
-    const file = ssl[name];
-    if (file === undefined) continue;
-    try {
-      tls[name] = (await disk.readFile(file)).toString('utf8');
-    } catch (error) {
-      throw new Trouble('final', `\`ssl.${name}\` cannot be read: ${(error as Error).message}. Check the path.`, error);
-    }
-  }
-  return tls;
+  return ssl === true ? {} : readTlsFiles(ssl, 'ssl', disk);
 }
 
 // kafkajs asks for a socket and a call when it is connected; the port gives a stream that emits the event of a socket.

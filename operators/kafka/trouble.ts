@@ -1,3 +1,4 @@
+import { tlsRefusal } from '../../src/operator.ts';
 import { Trouble, type TroubleKind } from './driver.ts';
 
 /** The fields of kafkajs errors that tell them apart. */
@@ -57,7 +58,7 @@ function kindOf(raw: Raw): TroubleKind {
     return raw.type.endsWith('_AUTHORIZATION_FAILED') ? 'final' : 'passing';
   }
   if (raw.name === 'KafkaJSSASLAuthenticationError' || raw.name === 'KafkaJSServerDoesNotSupportApiKey') return 'final';
-  if (raw.name === 'KafkaJSNotImplemented') return 'final';
+  if (raw.name === 'KafkaJSNotImplemented' || isUndialled(raw)) return 'final';
   return 'passing';
 }
 
@@ -90,11 +91,17 @@ function connectionWording(raw: Raw, at: string, message: string): string {
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
     return `The name of the Kafka broker ${at} cannot be resolved. Check \`brokers\` and the DNS.`;
   }
-  if (/CERT|SELF_SIGNED|VERIFY|ALTNAME/.test(code)) {
-    return `The certificate of Kafka at ${at} is not trusted (${code}). Give the authority's certificate as \`ssl.ca\`.`;
-  }
+  const refusal = tlsRefusal(raw, 'ssl');
+  if (refusal !== undefined) return `Kafka at ${at} cannot be used: ${refusal}`;
   if (code.startsWith('ERR_SSL') || code === 'EPROTO') {
     return `Kafka at ${at} does not speak TLS as expected (${code}). Check that the port is the one of an SSL listener.`;
+  }
+  if (message.includes('before secure TLS connection')) {
+    return `Kafka at ${at} closed the connection before TLS had begun. Check that the port is the one of an SSL listener.`;
+  }
+  if (isUndialled(raw)) {
+    const why = message.replace('Failed to connect: ', '');
+    return `Kafka at ${at} cannot be connected to: ${why}. Check \`brokers\`, and that \`ssl.cert\` and \`ssl.key\` belong together.`;
   }
   if (/timeout/i.test(message) || code === 'ETIMEDOUT' || code === 'EHOSTUNREACH') {
     return `Kafka at ${at} cannot be reached: no answer in time. Check \`brokers\` and the firewall.`;
@@ -103,6 +110,11 @@ function connectionWording(raw: Raw, at: string, message: string): string {
     `Kafka at ${at} closed the connection${code ? ` (${code})` : ''}. ` +
     'If it does so at once, the port may want TLS (`ssl`) or a login (`sasl`).'
   );
+}
+
+// Not even tried: the address or the key is none.
+function isUndialled({ name, message, code }: Raw): boolean {
+  return name === 'KafkaJSConnectionError' && code === undefined && /^Failed to connect: /.test(message ?? '');
 }
 
 function isSocketCode(code: unknown): boolean {

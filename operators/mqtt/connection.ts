@@ -1,8 +1,17 @@
 import type { Duplex } from 'node:stream';
 import type { IClientOptions, IConnackPacket, MqttClient } from 'mqtt';
-import { type Clock, type ConnectOptions, durationMs, type Log, type Ports, RunError } from '../../src/operator.ts';
+import {
+  type Clock,
+  type ConnectOptions,
+  durationMs,
+  type Log,
+  type Ports,
+  RunError,
+  readTlsFiles,
+  tlsRefusal,
+} from '../../src/operator.ts';
 import { type ConnectionOptions, parseAddress } from './options.ts';
-import { isCertificateProblem, refusal } from './refusal.ts';
+import { refusal } from './refusal.ts';
 
 export interface ConnectionSetup {
   readonly options: ConnectionOptions;
@@ -40,10 +49,14 @@ export class Connection {
   #outage = false;
   #shortLived = 0;
   #lastError: string | undefined;
+  /** What was last said about the broker's TLS in this outage. */
+  #doubt: string | undefined;
+  readonly #dial: Dial;
 
-  private constructor(setup: ConnectionSetup, address: string, create: (period: number) => MqttClient) {
+  private constructor(setup: ConnectionSetup, address: string, dial: Dial, create: (period: number) => MqttClient) {
     this.#setup = setup;
     this.address = address;
+    this.#dial = dial;
     this.tried = new Promise((resolve) => {
       this.#settle = resolve;
     });
@@ -68,8 +81,9 @@ export class Connection {
     };
     const { MqttClient } = await import('mqtt');
     const keepAliveMs = durationMs(options.keepAlive ?? '30s');
+    const dial: Dial = { stage: undefined };
     const create = (reconnectPeriod: number) =>
-      new MqttClient(() => (setup.wrap ?? ((stream) => stream))(ports.network.connect(target)), {
+      new MqttClient(() => (setup.wrap ?? ((stream) => stream))(connect(target, ports, dial)), {
         clientId,
         protocolVersion: options.protocolVersion ?? 4,
         keepalive: keepAliveMs === 0 ? 0 : Math.max(1, Math.round(keepAliveMs / 1_000)),
@@ -82,7 +96,7 @@ export class Connection {
         ...(options.password === undefined ? {} : { password: options.password.reveal() }),
         ...setup.client,
       });
-    return new Connection(setup, address.text, create);
+    return new Connection(setup, address.text, dial, create);
   }
 
   get connected(): boolean {
@@ -105,6 +119,7 @@ export class Connection {
     this.#since = ports.clock.now();
     this.#everConnected = true;
     this.#lastError = undefined;
+    this.#doubt = undefined;
     if (this.#outage) log.info(`Connected to ${this.address} again.`, { clientId });
     this.#outage = false;
     const since = this.#since;
@@ -138,12 +153,10 @@ export class Connection {
   #error(error: Error & { code?: unknown }): void {
     if (this.#closing.signal.aborted) return;
     const { options, clientId, log } = this.#setup;
-    const why =
-      typeof error.code === 'number'
-        ? refusal(error.code, options.username, clientId)
-        : !this.#everConnected && isCertificateProblem(error.code)
-          ? `its TLS could not be trusted or understood (${error.message}). Check \`tls\` and the port.`
-          : undefined;
+    const byBroker = typeof error.code === 'number' ? refusal(error.code, options.username, clientId) : undefined;
+    const byTls = this.#dial.stage === undefined ? undefined : tlsRefusal(error, 'tls', 'tls.servername');
+    // A certificate that turns bad under a run may be put right at the broker: it is refused each time, and tried again.
+    const why = byBroker ?? (this.#everConnected ? undefined : byTls);
     if (why !== undefined) {
       this.#closing.abort();
       this.client.end(true);
@@ -154,8 +167,18 @@ export class Connection {
     // An AggregateError of several addresses has its text in its code alone.
     this.#lastError = error.message || String(error.code);
     log.debug(`Trouble with ${this.address}: ${this.#lastError}.`, { clientId });
+    this.#distrust(byTls ?? hungUp(this.#dial, error));
     // After bytes that are no MQTT the connection is of no use, but the client library keeps it.
     this.client.stream.destroy();
+  }
+
+  /** Says once in an outage what keeps TLS from being trusted: the outage itself may have begun for another reason. */
+  #distrust(doubt: string | undefined): void {
+    if (doubt === undefined || doubt === this.#doubt) return;
+    this.#doubt = doubt;
+    this.#outage = true;
+    const { log, clientId } = this.#setup;
+    log.warn(`${this.address} is not used: ${doubt} Trying again until it is put right.`, { clientId });
   }
 
   #takenOver(times?: number): void {
@@ -176,23 +199,45 @@ export class Connection {
   }
 }
 
+/** How far the newest connection has come; `undefined` without TLS. */
+interface Dial {
+  stage: 'calling' | 'answered' | 'secure' | undefined;
+}
+
+function connect(target: ConnectOptions, { network }: Ports, dial: Dial): Duplex {
+  if (!target.tls) return network.connect(target);
+  let socket: Duplex;
+  try {
+    socket = network.connect(target);
+  } catch (error) {
+    throw new RunError(
+      `\`tls.cert\` and \`tls.key\` cannot be used (${(error as Error).message}). They have to belong together, and the key must not need a passphrase.`,
+      { cause: error },
+    );
+  }
+  dial.stage = 'calling';
+  socket.once('connect', () => {
+    dial.stage = 'answered';
+  });
+  socket.once('secureConnect', () => {
+    dial.stage = 'secure';
+  });
+  return socket;
+}
+
+/** What a broker without TLS does; but a proxy whose broker is away does it too, so it is no reason to give up. */
+function hungUp({ stage }: Dial, { code }: { code?: unknown }): string | undefined {
+  if (stage !== 'answered' || (code !== 'ECONNRESET' && code !== 'EPIPE')) return undefined;
+  return 'it hung up before TLS had begun. Check that the port is one with TLS.';
+}
+
 const pause = (clock: Clock, ms: number, signal: AbortSignal) => clock.sleep(ms, signal);
 
-async function readTls(options: ConnectionOptions, ports: Ports): Promise<NonNullable<ConnectOptions['tls']>> {
-  const { servername, rejectUnauthorized, ...files } = options.tls ?? {};
-  const tls: NonNullable<ConnectOptions['tls']> = {};
-  for (const name of ['ca', 'cert', 'key'] as const) {
-    const file = files[name];
-    if (file === undefined) continue;
-    try {
-      tls[name] = (await ports.disk.readFile(file)).toString('latin1');
-    } catch (error) {
-      throw new RunError(`\`tls.${name}\` names the file ${file}, which cannot be read: ${(error as Error).message}.`, {
-        cause: error,
-      });
-    }
-  }
-  if (servername !== undefined) tls.servername = servername;
-  if (rejectUnauthorized !== undefined) tls.rejectUnauthorized = rejectUnauthorized;
-  return tls;
+async function readTls({ tls = {} }: ConnectionOptions, { disk }: Ports): Promise<NonNullable<ConnectOptions['tls']>> {
+  const { servername, rejectUnauthorized } = tls;
+  return {
+    ...(await readTlsFiles(tls, 'tls', disk)),
+    ...(servername === undefined ? {} : { servername }),
+    ...(rejectUnauthorized === undefined ? {} : { rejectUnauthorized }),
+  };
 }

@@ -25,17 +25,3 @@ export function refusal(code: number, username: string | undefined, clientId: st
       return undefined;
   }
 }
-
-const certificateProblems = new Set([
-  'CERT_HAS_EXPIRED',
-  'CERT_NOT_YET_VALID',
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-  'ERR_TLS_CERT_ALTNAME_INVALID',
-  'ERR_SSL_WRONG_VERSION_NUMBER',
-]);
-
-/** Trouble with TLS that waiting will not mend. */
-export const isCertificateProblem = (code: unknown) => certificateProblems.has(String(code));
