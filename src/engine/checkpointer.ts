@@ -35,6 +35,7 @@ export interface Covered {
  */
 export class Checkpointer {
   readonly gate = new Gate();
+  /** The last durable checkpoint. */
   last: Checkpoint | undefined;
   readonly #store: StateStore;
   readonly #clock: Clock;
@@ -122,15 +123,17 @@ export class Checkpointer {
 
   async #cutAndCommit(ended: boolean): Promise<void> {
     const changes: Changes = { puts: [], removes: [] };
+    let checkpoint: Checkpoint;
     while (this.gate.closed) await this.gate.closed;
     this.gate.close();
     try {
       await this.#flush();
-      this.#cut(changes, ended);
+      checkpoint = this.#cut(changes, ended);
     } finally {
       this.gate.open();
     }
     await this.#store.commit(changes);
+    this.last = checkpoint;
     await Promise.all(this.#covered.hosts.map((host) => host.committed()));
   }
 
@@ -146,7 +149,7 @@ export class Checkpointer {
   }
 
   // Nothing else runs during this call: state, positions and watermarks are of one moment.
-  #cut(changes: Changes, ended: boolean): void {
+  #cut(changes: Changes, ended: boolean): Checkpoint {
     this.#changed = false;
     this.#records = 0;
     for (const task of this.#covered.tasks.values()) {
@@ -160,7 +163,7 @@ export class Checkpointer {
       this.#idleSteps.delete(name);
     }
     const { plan, hash, steps } = this.#identity;
-    this.last = {
+    const checkpoint: Checkpoint = {
       format: 1,
       id: (this.last?.id ?? 0) + 1,
       at: this.#clock.now(),
@@ -172,7 +175,8 @@ export class Checkpointer {
       // A partition that went to another process has not ended here.
       ...(ended && Object.values(this.#partitions).every((partition) => partition.ended) && { ended: true as const }),
     };
-    putCheckpoint(changes, this.last);
+    putCheckpoint(changes, checkpoint);
+    return checkpoint;
   }
 
   #watermarks(): Record<string, number> {

@@ -38,6 +38,9 @@ interface Finish {
 // How often silence is looked at. Finer than any `idle` that makes sense, coarse enough to cost nothing.
 const silenceMs = 200;
 
+// How long connections may take to close once the run has been ended by force.
+const closeMs = 5_000;
+
 /** A topology at work. `done` resolves when its inputs have ended or it was stopped, and rejects with what ended it otherwise. */
 export class Run {
   readonly done: Promise<void>;
@@ -53,7 +56,9 @@ export class Run {
   readonly #status: BehaviorSubject<Status>;
   /** All is open, and who started the run has had the time to subscribe. */
   #begun = false;
+  #asked = false;
   #failure: unknown;
+  #shutting: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
   readonly #finish: Finish;
 
@@ -95,7 +100,7 @@ export class Run {
       await run.#openSources();
     } catch (error) {
       await run.#shut();
-      throw error;
+      throw run.#failure ?? error;
     }
     // A turn later: whoever has waited for this call can subscribe to outputs before the first record comes.
     setImmediate(() => {
@@ -108,8 +113,17 @@ export class Run {
     return run;
   }
 
-  /** The records at the end of a stream, in batches as they are processed. */
+  /**
+   * The records at the end of a stream, in batches as they are processed. Completes when the run ends, for whatever reason:
+   * `done` tells which. Throws a RunError when the topology has no such stream.
+   */
   output(stream: string): Observable<readonly StreamRecord[]> {
+    const names = this.#options.plan.streams.map(({ name }) => name);
+    if (!names.includes(stream)) {
+      throw new RunError(
+        `The topology has no stream \`${stream}\`. Its streams are ${names.map((name) => `\`${name}\``).join(', ')}.`,
+      );
+    }
     return this.#watch(stream).asObservable();
   }
 
@@ -125,7 +139,6 @@ export class Run {
   /** Stops pulling, waits for the sinks, takes a last checkpoint and closes. Open windows stay open, in the checkpoint. */
   async stop(): Promise<void> {
     this.#closing ??= this.#close(false);
-    await this.#closing;
     await this.done;
   }
 
@@ -173,6 +186,8 @@ export class Run {
       });
       this.#hosts.push(host);
       await host.open();
+      // One that is open already may have failed meanwhile.
+      if (this.#failure !== undefined) throw this.#failure;
     }
   }
 
@@ -224,7 +239,7 @@ export class Run {
     this.#checkpointer.changed(batch.length);
     this.#whole(input, () => task.ingest(input, batch));
     for (const runner of this.#runners.values()) while (runner.full && !this.#failure) await runner.progress();
-    if (this.#checkpointer.records >= (this.#options.checkpointRecords ?? 1_000_000)) void this.#takeCheckpoint();
+    if (this.#checkpointer.records >= (this.#options.checkpointRecords ?? 1_000_000)) void this.#takeCheckpointOnce();
   }
 
   async #partitionEnded(task: Task, input: InputPartition): Promise<void> {
@@ -295,6 +310,14 @@ export class Run {
     }
   }
 
+  // While one is asked for, a fast input does not ask again: the ones in line would follow each other without a pause.
+  async #takeCheckpointOnce(): Promise<void> {
+    if (this.#asked) return;
+    this.#asked = true;
+    await this.#takeCheckpoint();
+    this.#asked = false;
+  }
+
   async #everyInterval(): Promise<void> {
     const { ports, checkpointMs = 5_000 } = this.#options;
     for (;;) {
@@ -329,37 +352,56 @@ export class Run {
       await Promise.all(this.#hosts.map((host) => host.rest()));
       if (ended) this.#checkpointer.changed();
       await this.#checkpointer.take(ended);
-      if (this.#failure !== undefined) return;
-      await this.#shut();
-      this.#finish.resolve();
     } catch (error) {
       this.#fail(error);
-    } finally {
-      this.#status.next(this.status());
-      this.#status.complete();
     }
-  }
-
-  async #shut(): Promise<void> {
-    this.#intake.abort();
-    for (const subject of this.#watched.values()) subject.complete();
-    const closed = [
-      ...this.#hosts.map((host) => host.close()),
-      ...[...this.#runners.values()].map((runner) => runner.close()),
-    ];
-    for (const result of await Promise.allSettled(closed)) {
-      if (result.status === 'rejected')
-        this.#options.log.warn('A connection did not close cleanly', { reason: String(result.reason) });
-    }
-    this.#life.abort();
-    await this.#options.store.close();
+    if (this.#failure !== undefined) return;
+    await this.#shut();
+    if (this.#failure === undefined) this.#finish.resolve();
   }
 
   #fail(error: unknown): void {
     if (this.#failure !== undefined) return;
     this.#failure = error;
     this.#life.abort();
-    void this.#shut().finally(() => this.#finish.reject(error));
+    void this.#shut().then(() => this.#finish.reject(error));
+  }
+
+  /** Closes everything, once. Never rejects: what ended the run counts, not what came after. */
+  #shut(): Promise<void> {
+    this.#shutting ??= this.#closeAll();
+    return this.#shutting;
+  }
+
+  async #closeAll(): Promise<void> {
+    const { log, store } = this.#options;
+    this.#intake.abort();
+    const closed = new AbortController();
+    const results = await Promise.race([
+      Promise.allSettled([
+        ...this.#hosts.map((host) => host.close()),
+        ...[...this.#runners.values()].map((runner) => runner.close()),
+      ]),
+      this.#patience(closed.signal),
+    ]);
+    closed.abort();
+    if (results === undefined) log.warn('Some connections did not close, and are left behind', { afterMs: closeMs });
+    const warn = (reason: unknown) => log.warn('A connection did not close cleanly', { reason: String(reason) });
+    for (const result of results ?? []) if (result.status === 'rejected') warn(result.reason);
+    this.#life.abort();
+    await store.close().catch(warn);
+    for (const subject of this.#watched.values()) subject.complete();
+    this.#status.next(this.status());
+    this.#status.complete();
+  }
+
+  // Resolves some time after the run was ended by force: what has not closed by then may never do so.
+  #patience(signal: AbortSignal): Promise<undefined> {
+    return new Promise((resolve) => {
+      const wait = () => void this.#options.ports.clock.sleep(closeMs, signal).then(() => resolve(undefined));
+      if (this.#life.signal.aborted) wait();
+      else this.#life.signal.addEventListener('abort', wait, { once: true, signal });
+    });
   }
 }
 

@@ -15,7 +15,7 @@ export class SinkRunner {
   #waiting = 0;
   #writing = false;
   #room: (() => void)[] = [];
-  #failed = false;
+  #ended = false;
 
   constructor(id: string, sink: OpenSink, fail: (error: unknown) => void) {
     this.id = id;
@@ -40,19 +40,22 @@ export class SinkRunner {
     if (!this.#writing) void this.#write();
   }
 
-  /** Resolves at the next confirmed write, or when the sink has failed. */
+  /** Resolves at the next confirmed write, or when there will be none any more. */
   progress(): Promise<void> {
-    return this.#waiting === 0 || this.#failed ? Promise.resolve() : new Promise((resolve) => this.#room.push(resolve));
+    return this.#waiting === 0 || this.#ended ? Promise.resolve() : new Promise((resolve) => this.#room.push(resolve));
   }
 
+  /** Closes the sink. What still waits is not written: it is read again after the restart. */
   close(): Promise<void> {
+    this.#ended = true;
+    this.#wake();
     return this.#sink.close();
   }
 
   async #write(): Promise<void> {
     this.#writing = true;
     try {
-      while (this.#queue.length > 0 && !this.#failed) {
+      while (this.#queue.length > 0 && !this.#ended) {
         const { records, owners } = this.#take();
         const refused = (await this.#sink.write(records)) ?? [];
         this.counts.written += records.length - refused.length;
@@ -63,7 +66,7 @@ export class SinkRunner {
         this.#wake();
       }
     } catch (error) {
-      this.#failed = true;
+      this.#ended = true;
       this.#fail(error);
       this.#wake();
     } finally {

@@ -60,6 +60,7 @@ export class SourceHost {
   readonly #context: HostContext;
   readonly #readers = new Map<string, Reader>();
   #open: OpenSource | undefined;
+  #closed = false;
   #noted = new Map<string, Position>();
   #begin: () => void = () => undefined;
   readonly #begun: Promise<void>;
@@ -84,6 +85,8 @@ export class SourceHost {
 
   async open(): Promise<void> {
     this.#open = await this.#definition.open(this.source.step.options, this.#sourceContext());
+    // The run has ended in the meantime, and has found nothing to close here.
+    if (this.#closed) await this.#open.close();
   }
 
   /** Lets the loops pull: all sources and sinks are open. */
@@ -111,6 +114,7 @@ export class SourceHost {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     await this.#open?.close();
   }
 

@@ -174,6 +174,7 @@ export class TestTarget {
   readonly written: Written[] = [];
   /** Called before each write: what it throws ends the run, what it returns is waited for. */
   beforeWrite: (records: readonly StreamRecord[]) => unknown = () => undefined;
+  beforeClose: () => unknown = () => undefined;
   refuses: (record: StreamRecord) => string | undefined = () => undefined;
   opened = 0;
   closed = 0;
@@ -201,6 +202,7 @@ export function testSink(name: string, target: TestTarget): Definition {
         },
         async close() {
           target.closed++;
+          await target.beforeClose();
         },
       };
     },
