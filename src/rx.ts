@@ -24,16 +24,26 @@ export function asRx(
           else output.error(error);
         },
       });
+      // What an observer throws, RxJS throws at the process: an error of the step belongs to the subscriber.
+      const guarded = (work: () => void) => {
+        try {
+          work();
+        } catch (error) {
+          output.error(error);
+        }
+      };
       return input.subscribe({
-        next(record) {
-          step.push(record);
-          step.advance(record.time);
-        },
+        next: (record) =>
+          guarded(() => {
+            step.push(record);
+            step.advance(record.time);
+          }),
         error: (error) => output.error(error),
-        complete() {
-          step.advance(Number.POSITIVE_INFINITY);
-          output.complete();
-        },
+        complete: () =>
+          guarded(() => {
+            step.advance(Number.POSITIVE_INFINITY);
+            output.complete();
+          }),
       });
     });
 }

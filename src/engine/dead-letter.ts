@@ -79,7 +79,14 @@ export function rawPayload(raw: RawRecord): Buffer {
 function encodeValue(value: unknown): Buffer {
   if (Buffer.isBuffer(value)) return value;
   if (typeof value === 'string') return Buffer.from(value);
-  return Buffer.from(JSON.stringify(value) ?? 'null');
+  try {
+    return Buffer.from(
+      JSON.stringify(value, (_key, inner) => (typeof inner === 'bigint' ? String(inner) : inner)) ?? 'null',
+    );
+  } catch (error) {
+    // A dead letter that cannot be made would end the run, at every start again.
+    return Buffer.from(`The value cannot be written as JSON: ${(error as Error).message.split('\n')[0]}`);
+  }
 }
 
 function payloadFields(whole: Buffer) {

@@ -82,7 +82,17 @@ export class Node implements Target, StepContext {
   }
 
   protected process(record: StreamRecord): void {
-    this.step.onRecord(record, this);
+    const result: unknown = this.step.onRecord(record, this);
+    if (result instanceof Promise) throw this.asynchronous('onRecord', result);
+  }
+
+  // TypeScript takes an `async` function where one without a result is asked for. What it does later would be in no checkpoint.
+  protected asynchronous(name: string, result: Promise<unknown>): RunError {
+    result.catch(() => undefined);
+    return new RunError(
+      `\`${name}\` of step \`${this.id}\` gave a promise. Steps are synchronous: remove \`async\`, and call other systems from a source or a sink.`,
+      { where: this.id },
+    );
   }
 
   // A step's own throw concerns its record; whatever ends the run has passed through as a RunError.
@@ -125,6 +135,8 @@ export class KeyedNode extends Node {
   }
 
   override timer(at: number): void {
+    // It would stand in the way of all other timers, and never fire.
+    if (Number.isNaN(at)) throw new TypeError('It asked for a timer at NaN; expected a time in ms.');
     this.keyed.addTimer(this.#entry!, at);
   }
 
@@ -144,17 +156,22 @@ export class KeyedNode extends Node {
     }
     const entry = this.keyed.touch(record.key);
     this.#entry = entry;
-    this.step.onRecord(record, this);
-    if (entry.state === undefined) this.keyed.release(entry);
+    try {
+      super.process(record);
+    } finally {
+      // Also when the step has thrown: bad records of ever new keys must not fill the memory.
+      if (entry.state === undefined) this.keyed.release(entry);
+    }
   }
 
   private fire(at: number, entry: Entry<unknown>): void {
     this.#entry = entry;
     try {
-      this.step.onTimer?.(at, entry.key, this);
+      const result: unknown = this.step.onTimer?.(at, entry.key, this);
+      if (result instanceof Promise) throw this.asynchronous('onTimer', result);
     } catch (error) {
       if (error instanceof RunError) throw error;
-      throw new RunError(`The timer of step \`${this.id}\` failed: ${(error as Error).message}`, {
+      throw new RunError(`The timer of step \`${this.id}\` failed: ${(error as Error)?.message ?? String(error)}`, {
         where: this.id,
         cause: error,
       });

@@ -142,6 +142,11 @@ export class Run {
     await this.done;
   }
 
+  /** Takes a checkpoint now, when anything has changed since the last one. What goes wrong ends the run. */
+  async checkpoint(): Promise<void> {
+    await this.#takeCheckpoint();
+  }
+
   /** Ends at once, without waiting for sinks and without a checkpoint: the last one stands. */
   kill(reason: Error): void {
     this.#life.abort();

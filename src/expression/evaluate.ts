@@ -93,11 +93,14 @@ function compileFunction(given: Exclude<Expression, string>): Evaluate {
       const said = error instanceof Error ? `${error.name}: ${error.message}` : 'something that is not an Error';
       throw new RejectError('expression-failed', `The function${named(given)} threw ${said}`);
     }
-    if (result instanceof Promise)
+    if (result instanceof Promise) {
+      // Nobody waits for it: were it to reject, it would end the process.
+      result.catch(() => undefined);
       throw new RejectError(
         'expression-failed',
         `The function${named(given)} gave a promise; it must give its result at once.`,
       );
+    }
     return typeof result === 'bigint' ? toData(result) : result;
   };
 }
