@@ -1,4 +1,3 @@
-import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { openDiskStore } from './engine/disk-store.ts';
 import type { Catalogue } from './engine/graph.ts';
@@ -32,8 +31,7 @@ export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} };
 export async function start(plan: Plan, catalogue: Catalogue, options: StartOptions = {}): Promise<Run> {
   const { log = silentLog, ports = systemPorts(), signal } = options;
   const state = stateFolder(plan, options);
-  if (options.fresh) await dropCheckpoints(state);
-  const store = openDiskStore(state);
+  const store = openDiskStore(state, { fresh: options.fresh === true });
   try {
     const run = await Run.start({
       plan: withDeadLetters(plan, state),
@@ -46,7 +44,10 @@ export async function start(plan: Plan, catalogue: Catalogue, options: StartOpti
         openJournal(ports.disk, join(state, 'journal', name), { log, clock: ports.clock, ...limits }),
       ...(options.checkpointMs !== undefined && { checkpointMs: options.checkpointMs }),
     });
-    signal?.addEventListener('abort', () => void run.stop().catch(() => undefined), { once: true });
+    const stop = () => void run.stop().catch(() => undefined);
+    if (signal?.aborted) stop();
+    signal?.addEventListener('abort', stop, { once: true });
+    void run.done.catch(() => undefined).finally(() => signal?.removeEventListener('abort', stop));
     return run;
   } catch (error) {
     await store.close();
@@ -62,7 +63,9 @@ export function stateFolder(plan: Plan, { state }: Pick<StartOptions, 'state'>):
 /** A plan without an `otherwise` of its own gets one: dead letters go to a file in the state folder, never to nowhere. */
 export function withDeadLetters(plan: Plan, state: string): Plan {
   if (plan.otherwise !== undefined) return plan;
-  const name = 'deadLetters';
+  const taken = new Set(plan.streams.flatMap((stream) => [stream.name, ...stream.steps.map(({ id }) => id)]));
+  let name = 'deadLetters';
+  for (let n = 2; taken.has(name) || taken.has(`${name}.file`); n++) name = `deadLetters-${n}`;
   const file = {
     kind: 'sink' as const,
     id: `${name}.file`,
@@ -70,8 +73,4 @@ export function withDeadLetters(plan: Plan, state: string): Plan {
     options: { path: join(state, 'dead-letters.jsonl') },
   };
   return { ...plan, otherwise: name, streams: [...plan.streams, { name, from: [], steps: [file] }] };
-}
-
-async function dropCheckpoints(state: string): Promise<void> {
-  for (const file of ['state.mdb', 'state.mdb-lock']) await rm(join(state, file), { force: true });
 }

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
 import { RunError } from '../errors.ts';
@@ -7,11 +7,13 @@ import type { StateStore } from './store.ts';
 
 /**
  * A store in one LMDB environment: a commit is one transaction, flushed to disk before it resolves.
- * A second process on the same folder is refused. Raises a RunError when the folder cannot be used.
+ * A second process on the same folder is refused. `fresh` drops what the store holds, once the folder is ours.
+ * Raises a RunError when the folder cannot be used.
  */
-export function openDiskStore(directory: string): StateStore {
+export function openDiskStore(directory: string, { fresh = false } = {}): StateStore {
   mkdirSync(directory, { recursive: true });
   const release = lock(directory);
+  if (fresh) for (const file of ['state.mdb', 'state.mdb-lock']) rmSync(join(directory, file), { force: true });
   let db: RootDatabase<Buffer, Buffer>;
   try {
     db = open<Buffer, Buffer>({
@@ -59,15 +61,17 @@ export function openDiskStore(directory: string): StateStore {
 /** Takes the folder for this process; a lock left by a process that is gone is taken over. */
 function lock(directory: string): () => void {
   const path = join(directory, 'lock');
+  const draft = join(directory, `lock-${process.pid}-${Math.random().toString(36).slice(2)}`);
   const mine = `${process.pid} ${startTime(process.pid)}`;
   for (let attempt = 0; ; attempt++) {
     try {
-      const file = openSync(path, 'wx');
-      writeFileSync(file, mine);
-      fsyncSync(file);
-      closeSync(file);
+      // Appears with its content: one that is still empty would look like that of a process which is gone.
+      writeFileSync(draft, mine);
+      linkSync(draft, path);
+      rmSync(draft, { force: true });
       return () => rmSync(path, { force: true });
     } catch (error) {
+      rmSync(draft, { force: true });
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt > 3) {
         throw new RunError(`The state folder ${directory} cannot be locked: ${(error as Error).message}`, {
           cause: error,
