@@ -263,6 +263,8 @@ export interface SourceDefinition<S extends TSchema = TSchema> extends Common<S>
   type?(options: Static<S>): RecordType;
   /** More checks on the options than their schema can say. */
   check?(options: Static<S>, check: TypeCheck): void;
+  /** The fields that this source takes from a topic; `undefined` when it does not read the topic. Tests ask for it, where nothing is opened. */
+  captures?(options: Static<S>, topic: string): Readonly<Record<string, string>> | undefined;
   /** Connects. Rejects with a RunError that names the address and says what to do. */
   open(options: Static<S>, context: SourceContext): Promise<OpenSource>;
 }

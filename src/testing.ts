@@ -1,4 +1,4 @@
-/** `penstock/testing`: runs steps without a source, a sink or a clock. Time moves only when a test says so. */
+/** `penstock/testing`: runs steps, and whole topologies, without a connection or a clock. Time moves only when a test says so. */
 import { LoneStep } from './engine/lone-step.ts';
 import type { Rejection } from './engine/node.ts';
 import { MemoryStore } from './engine/store.ts';
@@ -7,6 +7,8 @@ import type { StreamRecord } from './record.ts';
 
 export type { Rejection } from './engine/node.ts';
 export { StreamRecord } from './record.ts';
+export type { FedRecord } from './testing/feed.ts';
+export { TopologyDriver, type TopologyDriverOptions } from './testing/topology-driver.ts';
 
 /** State of a driven step at one moment; `new Driver(…, { from })` goes on from it. */
 export interface DriverCheckpoint {

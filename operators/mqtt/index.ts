@@ -2,7 +2,7 @@ import { defineSink, defineSource, duration, size, Type, template } from '../../
 import { checkConnection, connectionOptions } from './options.ts';
 import { openSink } from './sink.ts';
 import { openSource, type SourceOptions } from './source.ts';
-import { topicProblems } from './topics.ts';
+import { compileTopic, topicProblems } from './topics.ts';
 
 const qos = (description: string) => Type.Optional(Type.Enum([0, 1, 2], { description, default: 1 }));
 
@@ -72,6 +72,11 @@ export const mqttSource = defineSource({
       }
     }
   },
+  captures: ({ topics }, topic) =>
+    [topics]
+      .flat()
+      .map((pattern) => compileTopic(pattern).match(topic))
+      .find((captured) => captured !== undefined),
   open: (options, context) => openSource(options as SourceOptions, context),
   examples: [
     {
