@@ -14,6 +14,7 @@ import { select } from './select/index.ts';
 import { set } from './set/index.ts';
 import { simulateSource } from './simulate/index.ts';
 import { validate } from './validate/index.ts';
+import { window } from './window/index.ts';
 import { windowLast } from './window-last/index.ts';
 
 export {
@@ -34,6 +35,7 @@ export {
   set,
   simulateSource,
   validate,
+  window,
   windowLast,
 };
 
@@ -55,6 +57,7 @@ export const steps = {
   select: select,
   set: set,
   validate: validate,
+  window: window,
   windowLast: windowLast,
 };
 
@@ -86,5 +89,6 @@ export const catalogue: readonly Definition[] = [
   set,
   simulateSource,
   validate,
+  window,
   windowLast,
 ];

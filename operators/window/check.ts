@@ -1,0 +1,126 @@
+import {
+  durationMs,
+  type FieldType,
+  jsonTypes,
+  objectType,
+  type RecordType,
+  recordFields,
+  type TypeCheck,
+} from '../../src/operator.ts';
+import { asked, numeric } from './aggregates.ts';
+import { isTimeZone } from './calendar.ts';
+import { type Kind, kinds, type Options } from './options.ts';
+
+/** The kind of window that the options ask for; what is wrong with the choice when it is none or several. */
+export function kindOfWindow(given: Options): { kind: Kind } | { wrong: string } {
+  const [kind, ...more] = kinds.filter((name) => given[name] !== undefined);
+  if (kind !== undefined && more.length === 0) return { kind };
+  const found = kind === undefined ? 'none of them' : [kind, ...more].map((name) => `\`${name}\``).join(' and ');
+  return { wrong: `\`window\` needs exactly one of ${kinds.map((n) => `\`${n}\``).join(', ')}, but has ${found}.` };
+}
+
+/** Checks what the schema of the options cannot say, and gives the type of the results. */
+export function checkWindow(given: Options, check: TypeCheck): RecordType {
+  const found = kindOfWindow(given);
+  if ('wrong' in found) check.problem([], found.wrong);
+  else checkKind(found.kind, given, check);
+  checkLengths(given, check);
+  return resultType(given, check);
+}
+
+function checkKind(kind: Kind, given: Options, check: TypeCheck): void {
+  if (given.hopping) {
+    const [size, every] = [durationMs(given.hopping.size), durationMs(given.hopping.every)];
+    if (every > size) {
+      const { hopping } = given;
+      const message = `\`every\` is ${hopping.every}, more than \`size\`, ${hopping.size}: records between two windows would be in none.`;
+      check.problem(['hopping', 'every'], message);
+    } else if (size / every > maxOverlap) {
+      const message = `Every record would be in ${Math.ceil(size / every)} windows; at most ${maxOverlap} may overlap.`;
+      check.problem(['hopping', 'every'], message, 'Make `every` longer.');
+    }
+  }
+  if (given.calendar && !isTimeZone(given.calendar.timeZone)) {
+    const message = `\`${given.calendar.timeZone}\` is no time zone known here.`;
+    check.problem(['calendar', 'timeZone'], message, 'Write an IANA name such as Europe/Berlin or UTC.');
+  }
+  const unused: Partial<Record<Kind, readonly (keyof Options)[]>> = {
+    count: ['offset', 'outOfOrder', 'lateness'],
+    calendar: ['offset'],
+    ...(given.session?.max === undefined && { session: ['offset'] }),
+  };
+  for (const name of unused[kind] ?? [])
+    if (given[name] !== undefined)
+      check.problem([name], `\`${name}\` has no meaning for \`${kind}\` windows.`, 'Remove it.');
+}
+
+const maxOverlap = 1_000;
+
+function checkLengths(given: Options, check: TypeCheck): void {
+  const lengths: [path: string[], text: string | undefined, least: number][] = [
+    [['tumbling'], given.tumbling, 1],
+    [['hopping', 'size'], given.hopping?.size, 1],
+    [['hopping', 'every'], given.hopping?.every, 1],
+    [['session', 'gap'], given.session?.gap, 1],
+    [['session', 'max'], given.session?.max, 1],
+    [['offset'], given.offset, 0],
+    [['outOfOrder'], given.outOfOrder, 0],
+    [['lateness'], given.lateness, 0],
+  ];
+  for (const [path, text, least] of lengths) {
+    if (text === undefined) continue;
+    const ms = durationMs(text);
+    if (ms >= least && Number.isInteger(ms)) continue;
+    const atLeast = least === 0 ? '' : ', at least 1ms';
+    check.problem(path, `\`${path.at(-1)}\` is ${text}; expected a whole number of milliseconds${atLeast}.`);
+  }
+}
+
+function resultType(given: Options, check: TypeCheck): RecordType {
+  const before = recordFields(check.input);
+  const fields = new Map<string, FieldType>();
+  for (const [index, name] of (given.keep ?? []).entries()) {
+    const type = check.expression(['keep', index]);
+    if (name.includes('.')) {
+      const hint = 'Write `{ last: … }` under `aggregate`, with a name of your choice.';
+      check.problem(
+        ['keep', index],
+        `\`${name}\` is a nested field; \`keep\` takes fields of the record itself.`,
+        hint,
+      );
+    }
+    fields.set(name, { type, required: before?.get(name)?.required === true });
+  }
+  for (const [name, one] of Object.entries(given.aggregate)) {
+    const problem =
+      name === '__proto__'
+        ? '`__proto__` cannot be the name of a field.'
+        : fields.has(name)
+          ? `\`${name}\` stands under \`keep\` and under \`aggregate\`; the result has one field of that name.`
+          : undefined;
+    if (problem !== undefined) check.problem(['aggregate', name], problem, 'Choose another name.');
+    fields.set(name, { type: aggregateType(name, one, check), required: true });
+  }
+  return objectType(fields);
+}
+
+function aggregateType(name: string, one: Options['aggregate'][string], check: TypeCheck): RecordType {
+  const { kind, field, path } = asked(one);
+  if (field === undefined) return kind === 'count' ? { type: 'integer' } : check.input;
+  const place = ['aggregate', name, ...path];
+  const type = check.expression(place);
+  const types = jsonTypes(type);
+  if (kind === 'count') return { type: 'integer' };
+  if (kind === 'collect') return type === undefined ? { type: 'array' } : { type: 'array', items: type };
+  const sure = recordFields(check.input)?.get(field)?.required === true && types.length > 0 && !types.includes('null');
+  if (!numeric.includes(kind)) return sure ? type : undefined;
+  if (types.length > 0 && !types.some((one) => one === 'number' || one === 'integer'))
+    check.problem(
+      place,
+      `\`${field}\` is ${types.join(' or ')}; \`${kind}\` takes numbers.`,
+      undefined,
+      'error',
+      'type-mismatch',
+    );
+  return sure && kind !== 'variance' && kind !== 'stddev' ? { type: 'number' } : { type: ['number', 'null'] };
+}

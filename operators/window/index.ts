@@ -1,0 +1,52 @@
+import { defineStep, TopologyError } from '../../src/operator.ts';
+import { checkWindow, kindOfWindow } from './check.ts';
+import { examples } from './examples.ts';
+import { kinds, options } from './options.ts';
+import type { Pane } from './panes.ts';
+import { countWindows, fixedWindows, sessionWindows } from './steps.ts';
+
+/** Folds the records of each key, window by window, and emits one result as each window closes. */
+export const window = defineStep<typeof options, Pane[]>({
+  name: 'window',
+  summary: 'Computes aggregates of each key over windows of time, sessions or a number of records.',
+  details: `A window holds \`[start, end)\` and gives one result, when it closes: as the watermark reaches \`end + outOfOrder + lateness\`.
+A record whose windows have all closed goes to \`late\` (or \`otherwise\`, or the dead letters). Windows without a record emit nothing.
+The result is an object of the kept fields and the aggregates; the record's key stays its key. It has the event time \`end - 1 ms\`, so that
+a second window of the same size catches it; \`label\` decides the time that sinks write. A window behind one that waits has to wait as long itself.
+Windows of one length that close at the same watermark come by end, then start, then first arrival of the key.
+
+- **tumbling**, **hopping**: aligned to the epoch (UTC) plus \`offset\`, never to the start of the process. So weeks of \`7d\` begin on Thursday.
+- **calendar**: midnight, Monday, the first of the month or year in a time zone. A day on which clocks change has 23 or 25 hours.
+- **session**: bounds \`[first, last + gap)\`. Two records exactly \`gap\` apart are one session, so it closes 1 ms after its end. Records out of
+  order join sessions that are still open. One that has closed is never opened again: a record that would have joined it is late, or,
+  when it is new enough to be waited for, begins another session. With \`max\`, sessions are cut at fixed times.
+- **count**: \`start\` is the time of the oldest record and \`end\` 1 ms after that of the newest. Two windows of a key may have the same bounds: do not
+  send them to a sink that overwrites by window.
+
+An entry of \`aggregate\` is one of
+
+- \`count\`: how many records; \`first\`, \`last\`: the whole value of the first or last record
+- \`{ first: field }\`, \`{ last: field }\`: by event time; of two at the same time, by place in the source
+- \`{ min: field }\`, \`{ max: field }\`, \`{ sum: field }\`, \`{ mean: field }\`: sums are added up in order of arrival
+- \`{ variance: field }\`, \`{ stddev: field }\`: of the sample (divided by n - 1), null for fewer than two values
+- \`{ count: field }\`: how many records have a value there
+- \`{ collect: { field: field, max: n } }\`: a list of the newest n values, in order of event time
+
+All that name a field pass over records in which it is missing or null; without any value they give null (\`count\`: 0, \`collect\`: an empty list).
+A value that is no finite number, where one is needed, gets the whole record rejected with \`schema-violation\`; no aggregate has then seen it.
+
+A window that is open when the run stops stays open in the checkpoint; the end of a bounded input closes all of them.`,
+  options,
+  keyed: true,
+  timed: true,
+  late: true,
+  stateDependsOn: [...kinds, 'offset', 'aggregate', 'keep'],
+  examples,
+  type: (given, check) => checkWindow(given, check),
+  create(given, id) {
+    const found = kindOfWindow(given);
+    if ('wrong' in found) throw new TopologyError([{ code: 'bad-value', message: found.wrong }]);
+    if (found.kind === 'session') return sessionWindows(given, id);
+    return found.kind === 'count' ? countWindows(given, id) : fixedWindows(given, id);
+  },
+});
