@@ -1,19 +1,20 @@
-import { BehaviorSubject, type Observable, Subject } from 'rxjs';
+import { BehaviorSubject, type Observable } from 'rxjs';
 import { RunError } from '../errors.ts';
 import type { Batch, Journal, Log, Ports } from '../operator.ts';
 import type { StreamRecord } from '../record.ts';
 import type { Plan } from '../topology/plan.ts';
-import { type BuildContext, buildTask, statePrefix } from './build-task.ts';
 import { checkCompatible, stepIdentities } from './checkpoint.ts';
 import { Checkpointer } from './checkpointer.ts';
-import { type Catalogue, definitionOf, Graph, type PlannedSource } from './graph.ts';
+import { closeConnections, warnOfClosing } from './closing.ts';
+import { type Catalogue, definitionOf, Graph } from './graph.ts';
 import { dueIdleStep } from './idle.ts';
 import type { InputPartition } from './partition.ts';
 import { SinkRunner } from './sink-runner.ts';
 import { SourceHost } from './source-host.ts';
 import { readStatus, type Status } from './status.ts';
 import type { StateStore } from './store.ts';
-import { Task } from './task.ts';
+import type { Task } from './task.ts';
+import { Tasks } from './tasks.ts';
 
 export interface RunOptions {
   readonly plan: Plan;
@@ -38,9 +39,6 @@ interface Finish {
 // How often silence is looked at. Finer than any `idle` that makes sense, coarse enough to cost nothing.
 const silenceMs = 200;
 
-// How long connections may take to close once the run has been ended by force.
-const closeMs = 5_000;
-
 /** A topology at work. `done` resolves when its inputs have ended or it was stopped, and rejects with what ended it otherwise. */
 export class Run {
   readonly done: Promise<void>;
@@ -48,8 +46,7 @@ export class Run {
   readonly #graph: Graph;
   readonly #hosts: SourceHost[] = [];
   readonly #runners = new Map<string, SinkRunner>();
-  readonly #tasks = new Map<string, Task>();
-  readonly #watched = new Map<string, Subject<readonly StreamRecord[]>>();
+  readonly #tasks: Tasks;
   readonly #checkpointer: Checkpointer;
   readonly #intake = new AbortController();
   readonly #life = new AbortController();
@@ -67,12 +64,13 @@ export class Run {
     this.#graph = new Graph(options.plan, options.catalogue);
     const { plan, topologyHash: hash, store, ports } = options;
     const steps = stepIdentities(plan, options.catalogue);
+    this.#tasks = new Tasks({ ...options, graph: this.#graph, runners: this.#runners });
     this.#checkpointer = new Checkpointer(
       store,
       ports.clock,
       { plan, hash, steps },
       {
-        tasks: this.#tasks,
+        tasks: this.#tasks.all,
         hosts: this.#hosts,
         runners: this.#runners,
         failure: () => this.#failure,
@@ -124,7 +122,7 @@ export class Run {
         `The topology has no stream \`${stream}\`. Its streams are ${names.map((name) => `\`${name}\``).join(', ')}.`,
       );
     }
-    return this.#watch(stream).asObservable();
+    return this.#tasks.watch(stream).asObservable();
   }
 
   /** The status after each checkpoint, and at the end. */
@@ -133,7 +131,12 @@ export class Run {
   }
 
   status(): Status {
-    return readStatus(this.#options.plan.name, this.#tasks.values(), this.#runners.values(), this.#checkpointer.last);
+    return readStatus(
+      this.#options.plan.name,
+      this.#tasks.all.values(),
+      this.#runners.values(),
+      this.#checkpointer.last,
+    );
   }
 
   /** Stops pulling, waits for the sinks, takes a last checkpoint and closes. Open windows stay open, in the checkpoint. */
@@ -181,7 +184,7 @@ export class Run {
         resumed: this.#checkpointer.last !== undefined,
         signal: this.#intake.signal,
         stored: (name) => this.#checkpointer.stored(name),
-        taskFor: (planned, input) => this.#taskFor(planned, input),
+        taskFor: (planned, input) => this.#tasks.of(planned, input, this.#complete(), this.#checkpointer),
         ingest: (task, input, batch) => this.#ingest(task, input, batch),
         partitionEnded: (task, input) => this.#partitionEnded(task, input),
         partitionLeft: (task, input) => this.#partitionLeft(task, input),
@@ -196,45 +199,8 @@ export class Run {
     }
   }
 
-  #taskFor(source: PlannedSource, input: InputPartition): Task {
-    const id = source.shared === undefined ? input.name : `shared/${source.shared.join('+')}`;
-    let task = this.#tasks.get(id);
-    if (task === undefined) {
-      task = new Task(id, source.shared ?? [source.step.id]);
-      for (const host of this.#hosts) if (host.complete) task.expectNoMore(host.source.step.id);
-      task.watermark = this.#checkpointer.last?.watermarks[id] ?? task.watermark;
-      buildTask(task, this.#starts(source), this.#buildContext());
-      for (const { id: step, keyed } of task.keyed) keyed.restore(this.#options.store.entries(statePrefix(id, step)));
-      this.#checkpointer.restoreIdleSteps(task);
-      this.#tasks.set(id, task);
-    }
-    if (task.join(input)) this.#checkpointer.changed();
-    return task;
-  }
-
-  #starts({ stream, shared }: PlannedSource): string[] {
-    if (shared === undefined) return [stream.name];
-    const all = this.#graph.sources().filter(({ step }) => shared.includes(step.id));
-    return all.map((source) => source.stream.name);
-  }
-
-  #buildContext(): BuildContext {
-    return {
-      graph: this.#graph,
-      catalogue: this.#options.catalogue,
-      topologyHash: this.#options.topologyHash,
-      runners: this.#runners,
-      watched: (stream) => this.#watch(stream),
-    };
-  }
-
-  #watch(stream: string): Subject<readonly StreamRecord[]> {
-    let subject = this.#watched.get(stream);
-    if (subject === undefined) {
-      subject = new Subject();
-      this.#watched.set(stream, subject);
-    }
-    return subject;
+  #complete(): string[] {
+    return this.#hosts.filter((host) => host.complete).map((host) => host.source.step.id);
   }
 
   async #ingest(task: Task, input: InputPartition, batch: Batch): Promise<void> {
@@ -270,17 +236,12 @@ export class Run {
     this.#checkpointer.changed();
     await this.#checkpointer.take();
     this.#checkpointer.changed();
-    this.#whole(input, () => task.leave(input));
-    if (task.partitions.length === 0) this.#tasks.delete(task.id);
+    this.#whole(input, () => this.#tasks.leave(task, input));
   }
 
   #sourceComplete(source: string): void {
     try {
-      for (const task of this.#tasks.values()) {
-        if (!task.awaited.has(source)) continue;
-        this.#checkpointer.changed();
-        task.expectNoMore(source);
-      }
+      this.#tasks.expectNoMore(source, this.#checkpointer);
     } catch (error) {
       this.#fail(error);
     }
@@ -292,13 +253,10 @@ export class Run {
     if (!this.#begun || this.#closing !== undefined || this.#failure !== undefined) return;
     const open = this.#hosts.filter((host) => !host.ended);
     try {
-      for (const task of this.#tasks.values()) {
-        const waits = open.some((host) => task.sources.includes(host.source.step.id));
-        if (waits || task.watermark === Number.POSITIVE_INFINITY || !task.partitions.every(({ ended }) => ended))
-          continue;
-        this.#checkpointer.changed();
-        task.finish();
-      }
+      this.#tasks.finish(
+        open.map((host) => host.source.step.id),
+        this.#checkpointer,
+      );
     } catch (error) {
       this.#fail(error);
       return;
@@ -338,7 +296,7 @@ export class Run {
       await ports.clock.sleep(silenceMs, this.#intake.signal);
       if (this.#intake.signal.aborted) return;
       const readers = this.#hosts.flatMap((host) => [...host.readers]);
-      for (const task of this.#tasks.values()) {
+      for (const task of this.#tasks.all.values()) {
         const silences = readers
           .filter((reader) => reader.task === task)
           .map(({ input, partition, waitingSince }) => ({
@@ -379,34 +337,15 @@ export class Run {
   }
 
   async #closeAll(): Promise<void> {
-    const { log, store } = this.#options;
+    const { log, store, ports } = this.#options;
     this.#intake.abort();
-    const closed = new AbortController();
-    const results = await Promise.race([
-      Promise.allSettled([
-        ...this.#hosts.map((host) => host.close()),
-        ...[...this.#runners.values()].map((runner) => runner.close()),
-      ]),
-      this.#patience(closed.signal),
-    ]);
-    closed.abort();
-    if (results === undefined) log.warn('Some connections did not close, and are left behind', { afterMs: closeMs });
-    const warn = (reason: unknown) => log.warn('A connection did not close cleanly', { reason: String(reason) });
-    for (const result of results ?? []) if (result.status === 'rejected') warn(result.reason);
+    const force = this.#life.signal;
+    await closeConnections(this.#hosts, this.#runners.values(), { clock: ports.clock, log, force });
     this.#life.abort();
-    await store.close().catch(warn);
-    for (const subject of this.#watched.values()) subject.complete();
+    await store.close().catch((reason) => warnOfClosing(log, reason));
+    this.#tasks.completeWatched();
     this.#status.next(this.status());
     this.#status.complete();
-  }
-
-  // Resolves some time after the run was ended by force: what has not closed by then may never do so.
-  #patience(signal: AbortSignal): Promise<undefined> {
-    return new Promise((resolve) => {
-      const wait = () => void this.#options.ports.clock.sleep(closeMs, signal).then(() => resolve(undefined));
-      if (this.#life.signal.aborted) wait();
-      else this.#life.signal.addEventListener('abort', wait, { once: true, signal });
-    });
   }
 }
 
