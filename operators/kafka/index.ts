@@ -1,5 +1,5 @@
 import { defineSink, defineSource, field, Type, template } from '../../src/operator.ts';
-import { connectionOptions, topicProblem } from './options.ts';
+import { checkBrokers, connectionOptions, topicProblem } from './options.ts';
 import { openSink } from './sink.ts';
 import { openSource } from './source.ts';
 
@@ -58,7 +58,8 @@ export const kafkaSource = defineSource({
   times: ['arrival', 'kafka'],
   partitioned: true,
   partitionedBy: ({ keyedBy }) => keyedBy ?? 'key',
-  check({ topic, topics }, check) {
+  check({ brokers, topic, topics }, check) {
+    checkBrokers(brokers, check);
     if ((topic === undefined) === (topics === undefined)) {
       check.problem(
         [],
@@ -160,7 +161,8 @@ export const kafkaSink = defineSink({
       '`penstock-id` header. It is effectively once for readers that drop an id they have seen, or, where each result of a key replaces the one before, for a compacted topic. ' +
       'To repeat less, checkpoint more often.',
   }),
-  type({ topic, key, headers }, check) {
+  type({ brokers, topic, key, headers }, check) {
+    checkBrokers(brokers, check);
     if (topic.includes('{')) check.expression(['topic']);
     else {
       const problem = topicProblem(topic);

@@ -1,4 +1,4 @@
-import { path, type Secret, secret, Type } from '../../src/operator.ts';
+import { path, type Secret, secret, Type, type TypeCheck } from '../../src/operator.ts';
 
 /** Options that the source and the sink share: where the brokers are and how to get in. */
 export const connectionOptions = {
@@ -68,6 +68,16 @@ export interface Connection {
 export function brokerList(brokers: string | readonly string[]): string[] {
   const parts = typeof brokers === 'string' ? brokers.split(',') : brokers.flatMap((part) => part.split(','));
   return parts.map((part) => part.trim()).filter((part) => part !== '');
+}
+
+/** Reports credentials in the addresses: there they would be printed, and Kafka takes none. The problem never repeats them. */
+export function checkBrokers(brokers: string | readonly string[], check: TypeCheck): void {
+  if (!brokerList(brokers).some((address) => address.includes('@'))) return;
+  check.problem(
+    ['brokers'],
+    'The addresses of the brokers hold a user name or password; a host and a port are expected.',
+    'Put them into `sasl`: its `password` is not printed.',
+  );
 }
 
 /** Why the text cannot be the name of a topic; `undefined` when it can. */

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import pc from 'picocolors';
 import type { Place, Problem } from '../errors.ts';
+import { masked, secretsIn } from '../topology/hidden.ts';
 import { type LoadOptions, loadTopology } from '../topology/load.ts';
 
 export type ProblemFormat = 'pretty' | 'json' | 'github';
@@ -42,7 +43,7 @@ export function lintFiles(files: readonly string[], options: LoadOptions): LintR
       problems.push(...loaded.problems);
       for (const [name, text] of loaded.sources) if (!sources.has(name)) sources.set(name, text);
     }
-    if (file.endsWith('.md')) sources.set(file, read(file));
+    if (file.endsWith('.md')) sources.set(file, masked(read(file), secretsIn(read(file))));
   }
   return { problems, sources, failed: problems.some(({ severity }) => severity !== 'warning') };
 }

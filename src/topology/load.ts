@@ -4,11 +4,12 @@ import type { Problem } from '../errors.ts';
 import type { Definition } from '../operator.ts';
 import { compile } from './compile.ts';
 import { readTopology } from './grammar.ts';
+import { masked, secretsIn } from './hidden.ts';
 import { reason } from './interpolate.ts';
 import { Lookup } from './lookup.ts';
 import type { Plan } from './plan.ts';
 import { Report } from './report.ts';
-import { plainValue } from './written.ts';
+import { readTests, type TopologyTest } from './tests.ts';
 import { Lines, parseYaml } from './yaml.ts';
 
 export interface LoadOptions {
@@ -26,10 +27,10 @@ export interface Loaded {
   readonly plan?: Plan;
   /** All that is wrong, in the order of the file. */
   readonly problems: readonly Problem[];
-  /** Texts by the file names of the problems' places, for `renderProblems`. */
+  /** Texts by the file names of the problems' places, for `renderProblems`: with stars in place of secrets. */
   readonly sources: ReadonlyMap<string, string>;
-  /** The topology's `tests`, as written. */
-  readonly tests?: unknown;
+  /** The topology's `tests`; `undefined` when it has none, or is too broken to read them. They are no part of the plan. */
+  readonly tests?: readonly TopologyTest[];
 }
 
 /**
@@ -54,12 +55,13 @@ export function loadTopology(
   const folder = dirname(resolve(file));
   const draft = written && readTopology(written, new Lookup(catalogue), { env, folder, readFile }, params, report);
   const plan = draft && compile(draft, report);
-  const tests = written?.kind === 'map' ? written.entries.get('tests')?.value : undefined;
+  const block = written?.kind === 'map' ? written.entries.get('tests')?.value : undefined;
+  const tests = block && draft && readTests(block, draft, plan, ({ at }) => at && lines.place(at), report);
   return {
-    ...(plan && { plan }),
+    ...(plan && !report.failed && { plan }),
     problems: report.sorted(),
-    sources: new Map([[file, text]]),
-    ...(tests && { tests: plainValue(tests) }),
+    sources: new Map([[file, masked(text, [...secretsIn(text), ...report.hidden])]]),
+    ...(tests && { tests }),
   };
 }
 

@@ -69,15 +69,18 @@ function tell(error: ErrorObject, path: Path, { name, written, report }: About):
     return;
   }
   const site = siteAt(written, path);
-  const is = node ? found(node) : 'empty';
+  const shown = node && !(report.hides(node) && node.kind === 'scalar');
+  const is = shown ? found(node) : node ? 'a text, which is not shown here' : 'empty';
   const expected = wanted(error);
   const code = error.keyword === 'type' || error.keyword === 'anyOf' ? 'wrong-type' : 'bad-value';
   const choices = (shape.enum ?? []).map(String);
   const near =
-    error.keyword === 'enum' && typeof error.data === 'string' && node && !isFilled(node)
+    error.keyword === 'enum' && typeof error.data === 'string' && shown && !isFilled(node)
       ? didYouMean(error.data, choices)
       : '';
-  report.add(code, site, `${what} must be ${expected}, but is ${is}.${near}`, { hint: hintFor(error, shape, path) });
+  report.add(code, site, `${what} must be ${expected}, but is ${is}.${near}`, {
+    hint: hintFor(error, shape, path, shown === true && !isFilled(node)),
+  });
 }
 
 /** Words for what a schema wants. */
@@ -165,13 +168,13 @@ export function sample(option: OptionSchema | undefined): string {
   );
 }
 
-function hintFor(error: ErrorObject, shape: OptionSchema, path: Path): string | undefined {
+function hintFor(error: ErrorObject, shape: OptionSchema, path: Path, shown: boolean): string | undefined {
   if (shape.format === 'duration')
     return 'Write a number and a unit: ns, us, ms, s, m, h, d or w — for example 10s or 1m30s.';
   if (shape.format === 'size') return 'Write a number and a unit: B, kB, MB, GB, KiB, MiB or GiB — for example 64kB.';
   if (error.keyword === 'type' && shape.type !== 'string' && typeof error.data === 'string') {
     if (shape.type === 'array')
-      return `Write a list: \`${path.at(-1) ?? ''}: [${error.data.length < 40 && !/[$\s,]/.test(error.data) ? error.data : '…'}]\`.`;
+      return `Write a list: \`${path.at(-1) ?? ''}: [${shown && error.data.length < 40 && !/[$\s,]/.test(error.data) ? error.data : '…'}]\`.`;
     if (shape.type !== 'object') return 'Write it without quotes.';
   }
   const example = shape.examples?.[0] ?? (shape.default as unknown);

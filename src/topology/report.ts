@@ -22,6 +22,7 @@ interface Notes {
 export class Report {
   readonly #problems = new Map<string, Problem>();
   readonly #passedOver = new Set<string>();
+  readonly #hidden = new Set<Written>();
   readonly #locate: (range: Range) => Place | undefined;
 
   constructor(locate: (range: Range) => Place | undefined = () => undefined) {
@@ -41,6 +42,20 @@ export class Report {
     };
     const key = JSON.stringify([code, place?.line, place?.column, told]);
     if (!this.#problems.has(key)) this.#problems.set(key, problem);
+  }
+
+  /** Remembers that something is, or may be, a secret: no message may show it. */
+  hide(node: Written): void {
+    this.#hidden.add(node);
+  }
+
+  hides(node: Written): boolean {
+    return this.#hidden.has(node);
+  }
+
+  /** Where hidden things stand in the file. */
+  get hidden(): readonly Range[] {
+    return [...this.#hidden].flatMap(({ at }) => (at ? [at] : []));
   }
 
   /** Remembers the texts in something that was not read, as a problem says: a stream named there is perhaps not without use. */

@@ -71,6 +71,8 @@ export class ValueReader {
 
   read(node: Written, shapes: readonly OptionSchema[], path: Path = []): unknown {
     if (shapes.some(({ format }) => format === 'json-schema')) return this.#jsonSchema(node);
+    // Also the whole of `sasl: plain:user:password`, where a mapping with a password is expected.
+    if ((node.kind !== 'map' && shapes.some(holdsSecret)) || shapes.some(isSecret)) this.#report.hide(node);
     if (node.kind === 'list') {
       return node.items.map((item, index) => this.read(item, itemSchemas(shapes, index), [...path, index]));
     }
@@ -171,6 +173,16 @@ function jsonTrouble(error: unknown, text: string): string {
   if (at === undefined) return `${message}.`;
   const before = text.slice(0, Number(at)).split('\n');
   return `${message} in line ${before.length}, column ${before.at(-1)!.length + 1}.`;
+}
+
+function isSecret({ format }: OptionSchema): boolean {
+  return format === 'secret';
+}
+
+function holdsSecret({ properties = {} }: OptionSchema): boolean {
+  return Object.values(properties).some((inner) =>
+    alternatives(inner).some((shape) => isSecret(shape) || holdsSecret(shape)),
+  );
 }
 
 /** Where every entry is an expression, a function may compute all of them at once. */

@@ -13,6 +13,7 @@ import {
   type YAMLError,
 } from 'yaml';
 import type { Place } from '../errors.ts';
+import { secretsIn } from './hidden.ts';
 import type { Range, Report } from './report.ts';
 import { spanOf } from './scalar-span.ts';
 import type { Entry, Written, WrittenScalar } from './written.ts';
@@ -64,9 +65,12 @@ export function parseYaml(text: string, report: Report): Written | undefined {
   const errors = [...document.errors, ...document.warnings];
   // Behind an open quote nothing is what it seems.
   const open = errors.find(({ message }) => message.startsWith('Missing closing'));
+  const secrets = errors.length > 0 ? secretsIn(text) : [];
   for (const error of open ? [open] : errors) {
-    report.add('yaml-syntax', { at: placeOf(error, text) }, worded(error), {
-      hint: hints[error.code],
+    const at = placeOf(error, text);
+    const hidden = secrets.some(({ start, end }) => at.start <= end && at.end >= start);
+    report.add('yaml-syntax', { at }, hidden && error !== open ? 'This is not YAML.' : worded(error), {
+      hint: hints[error.code] ?? (hidden ? 'Put the value in quotes.' : undefined),
     });
   }
   const tree = new Tree(document, text, report);
