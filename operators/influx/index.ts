@@ -98,7 +98,11 @@ export const influxSink = defineSink({
     reason:
       'A point overwrites the one with the same measurement, tags and time: writing it again after a crash changes nothing.',
   }),
-  type({ url, tags = [], fields = [] }, check) {
+  type({ url, tags = [], fields = [], integers = [] }, check) {
+    check.expression(['measurement']);
+    for (const [list, names] of Object.entries({ tags, fields, integers })) {
+      for (const i of names.keys()) check.expression([list, i]);
+    }
     const problem = urlProblem(url);
     if (problem) check.problem(['url'], problem, 'Write it as http://127.0.0.1:8086.');
     const named = [
@@ -151,11 +155,11 @@ async function greet(server: Server, { log }: SinkContext): Promise<void> {
 }
 
 function urlProblem(text: string): string | undefined {
+  // Looked for before anything else, so that no message can repeat a password.
+  if (text.includes('@')) return 'The `url` holds a user name or password; InfluxDB 2 wants a `token` instead.';
   if (!URL.canParse(text)) return 'The `url` is no address.';
   const url = new URL(text);
   if (url.protocol !== 'http:' && url.protocol !== 'https:')
     return `The \`url\` begins with \`${url.protocol}\`; expected http: or https:.`;
-  if (url.username !== '' || url.password !== '')
-    return 'The `url` holds a user name or password; InfluxDB 2 wants a `token` instead.';
   return undefined;
 }
