@@ -12,6 +12,7 @@ import {
 import { memoryPorts } from '../ports/memory.ts';
 import type { Plan, PlanStep } from '../topology/plan.ts';
 import { planHash } from '../topology/plan-json.ts';
+import { deadLetters } from '../topology/tests.ts';
 import { Collector, collectOperator } from './collector.ts';
 import { type FedRecord, Feed } from './feed.ts';
 
@@ -19,9 +20,6 @@ export interface TopologyDriverOptions {
   /** What the clock says first, in ms. Unless given it is 2099, later than what the records of most tests say of themselves. */
   readonly start?: number;
 }
-
-/** Stream that takes what a plan without an `otherwise` of its own would write to its dead-letter file. */
-export const deadLetters = 'deadLetters';
 
 const endOfStream = (stream: string) => `stream:${stream}`;
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
@@ -34,6 +32,8 @@ const lookMs = 200;
  * what ended the run.
  */
 export class TopologyDriver {
+  /** The stream that takes dead letters when the plan names none; `undefined` when it does. */
+  readonly deadLetters: string | undefined;
   readonly #plan: Plan;
   readonly #catalogue: readonly Definition[];
   readonly #feeds = new Map<string, Feed>();
@@ -46,6 +46,7 @@ export class TopologyDriver {
 
   private constructor(plan: Plan, catalogue: readonly Definition[], start: number) {
     this.#plan = collected(plan);
+    this.deadLetters = plan.otherwise === undefined ? this.#plan.otherwise : undefined;
     this.#catalogue = [...catalogue.map((definition) => this.#replaced(definition)), this.#replaced(collectOperator)];
     this.#ports.clock.advance(start);
     for (const { name, steps } of this.#plan.streams) {
@@ -198,11 +199,14 @@ export class TopologyDriver {
 
 /** The plan with a collector at the end of each stream, and a stream for dead letters that have no other place. */
 function collected(plan: Plan): Plan {
-  const bare = plan.otherwise === undefined && plan.streams.every(({ name }) => name !== deadLetters);
-  const streams = bare ? [...plan.streams, { name: deadLetters, from: [], steps: [] }] : plan.streams;
+  let otherwise = plan.otherwise ?? deadLetters;
+  if (plan.otherwise === undefined)
+    for (let n = 2; plan.streams.some(({ name }) => name === otherwise); n++) otherwise = `${deadLetters}-${n}`;
+  const own = plan.otherwise === undefined ? [{ name: otherwise, from: [], steps: [] }] : [];
+  const streams = [...plan.streams, ...own];
   return {
     ...plan,
-    ...(bare && { otherwise: deadLetters }),
+    otherwise,
     streams: streams.map((stream) => ({
       ...stream,
       steps: [
