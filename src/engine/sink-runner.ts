@@ -46,10 +46,10 @@ export class SinkRunner {
   }
 
   /** Closes the sink. What still waits is not written: it is read again after the restart. */
-  close(): Promise<void> {
+  async close(): Promise<void> {
     this.#ended = true;
     this.#wake();
-    return this.#sink.close();
+    await this.#sink.close();
   }
 
   async #write(): Promise<void> {

@@ -174,7 +174,8 @@ export class TestTarget {
   readonly written: Written[] = [];
   /** Called before each write: what it throws ends the run, what it returns is waited for. */
   beforeWrite: (records: readonly StreamRecord[]) => unknown = () => undefined;
-  beforeClose: () => unknown = () => undefined;
+  /** What the sink's `close` does; not asynchronous unless a test makes it so. */
+  closesWith: () => unknown = () => undefined;
   refuses: (record: StreamRecord) => string | undefined = () => undefined;
   opened = 0;
   closed = 0;
@@ -200,9 +201,9 @@ export function testSink(name: string, target: TestTarget): Definition {
           });
           return refused;
         },
-        async close() {
+        close() {
           target.closed++;
-          await target.beforeClose();
+          return Promise.resolve(target.closesWith()) as Promise<void>;
         },
       };
     },

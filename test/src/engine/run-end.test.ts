@@ -130,7 +130,7 @@ describe('an end by force', () => {
     log.bounded = false;
     log.add('0', ...Array.from({ length: 30 }, (_, n) => reading(n, n)));
     target.beforeWrite = stuck;
-    target.beforeClose = stuck;
+    target.closesWith = stuck;
     const run = await Run.start(options(plain, definitions, { ports, checkpointMs: never }));
     await until(() => (run.status().sinks['out']?.pending ?? 0) >= 8);
     const stops = [run.stop(), run.stop()];
@@ -177,6 +177,17 @@ describe('an end by force', () => {
     run.kill(new RunError('Enough.'));
     await run.done.catch(() => undefined);
     expect(completed).toBe(2);
+  });
+
+  test('settles too when a sink throws as it is closed', async () => {
+    const { log, target, definitions } = world();
+    log.bounded = false;
+    target.closesWith = () => {
+      throw new Error('Already gone.');
+    };
+    const run = await Run.start(options(plain, definitions));
+    run.kill(new RunError('Enough.'));
+    await expect(run.done).rejects.toThrow('Enough.');
   });
 
   test('closes each connection once when several things fail at once', async () => {
