@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:net';
+import { connect, createServer, type Server } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { until } from '../conformance/harness.ts';
@@ -80,6 +80,15 @@ async function occupied(port: number): Promise<boolean> {
   return !listening;
 }
 
+// Not by trying to listen, which would take the port from a server that is about to start.
+function answers(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: '127.0.0.1', port });
+    socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
+    socket.once('connect', () => socket.destroy());
+  });
+}
+
 /** Lets a server listen; gives its port. */
 export async function listen(server: Server, port = 0): Promise<number> {
   await new Promise<void>((resolve, reject) => {
@@ -130,7 +139,7 @@ export class Mosquitto {
     child.stderr.on('data', keep);
     await until(`Mosquitto to start: ${this.log}`, async () => {
       if (child.exitCode !== null) throw new Error(`Mosquitto ended with ${child.exitCode}: ${this.log}`);
-      return (await Promise.all(listeners.map(({ port }) => occupied(port)))).every(Boolean);
+      return (await Promise.all(listeners.map(({ port }) => answers(port)))).every(Boolean);
     });
   }
 

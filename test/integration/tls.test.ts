@@ -247,6 +247,7 @@ services.describe('MQTT over TLS', () => {
       ),
     );
     await until('a second try', () => reading.log.lines.filter((line) => line.startsWith('debug')).length > 1);
+    expect(reading.log.lines.filter((line) => line.startsWith('warn'))).toHaveLength(1);
     expect(mosquitto.log.slice(before)).not.toContain('downgraded');
     expect(reading.failures).toEqual([]);
   });
