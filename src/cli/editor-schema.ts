@@ -2,6 +2,7 @@ import type { Definition } from '../operator.ts';
 import { kebabCase } from '../topology/lookup.ts';
 import { isFreeForm } from '../topology/stream-reader.ts';
 import type { OptionSchema } from '../topology/values.ts';
+import { testDefinitions } from './test-schema.ts';
 
 type Json = Record<string, unknown>;
 
@@ -35,9 +36,13 @@ export function editorSchema(catalogue: readonly Definition[]): Json {
         description: 'Streams by name, each a list: a source or `from`, then steps and sinks.',
         additionalProperties: { type: 'array', items: { $ref: '#/definitions/item' } },
       },
-      tests: { description: 'Tests of this topology, for `penstock test`.' },
+      tests: {
+        type: 'array',
+        description: 'Tests of this topology, for `penstock test`.',
+        items: { $ref: '#/definitions/test' },
+      },
     },
-    definitions: { item: item(catalogue) },
+    definitions: { item: item(catalogue), ...testDefinitions },
   };
 }
 

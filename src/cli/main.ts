@@ -42,6 +42,12 @@ function program(): Command {
     .description('check topologies and print every problem')
     .addOption(new Option('--format <format>').choices(['pretty', 'json', 'github']).default('pretty'))
     .action(async (files, flags) => (await import('./lint-command.ts')).lintCommand(files, flags));
+  penstock
+    .command('test [files...]')
+    .description('run the tests of topologies, on virtual time and without a connection')
+    .option('--set <name=value>', 'give a param of the topology a value; may stand several times', collect, [])
+    .option('--json', 'print what a program can read, to standard output')
+    .action(async (files, flags) => (await import('./test-command.ts')).testCommand(files, flags));
   withLoading(penstock.command('plan [file]'))
     .description('print what a topology compiles to, and what each sink guarantees')
     .action(async (file, flags) => (await import('./plan.ts')).planCommand(file, flags));
