@@ -68,7 +68,22 @@ export interface StepOutputs<T, G> {
       : G extends { readonly drop: readonly (infer F)[] }
         ? Omit<T, F & keyof T>
         : T;
+  window: G extends { readonly aggregate: infer A }
+    ? Kept<T, G> & { -readonly [K in keyof A]: Aggregated<T, A[K]> }
+    : unknown;
 }
+
+type Kept<T, G> = G extends { readonly keep: readonly (infer F)[] } ? Pick<T, F & keyof T> : unknown;
+type Aggregated<T, A> = A extends 'count' | { readonly count: string }
+  ? number
+  : A extends 'first' | 'last'
+    ? T
+    : A extends { readonly first: infer F } | { readonly last: infer F }
+      ? FieldOf<T, F> | null
+      : A extends { readonly collect: { readonly field: infer F } }
+        ? FieldOf<T, F>[]
+        : number | null;
+type FieldOf<T, F> = F extends keyof T ? T[F] : unknown;
 
 // A path says nothing of what is in the file: what was known before still holds.
 type FromSchema<S, T> = S extends string ? T : S extends object ? Static<S & TSchema> : unknown;

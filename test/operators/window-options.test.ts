@@ -1,7 +1,8 @@
-import { describe, expect, test } from 'vitest';
-import { catalogue } from '../../operators/index.ts';
+import { describe, expect, expectTypeOf, test } from 'vitest';
+import { catalogue, sinks, sources, steps } from '../../operators/index.ts';
 import { window } from '../../operators/window/index.ts';
 import { TopologyError } from '../../src/errors.ts';
+import { createBuilder } from '../../src/topology/builder.ts';
 import { loadTopology } from '../../src/topology/load.ts';
 
 const fields = {
@@ -180,5 +181,49 @@ describe('window: the type of its results', () => {
     const options = { tumbling: '1m', aggregate: { avg: { mean: 'fuel' } }, keep: ['id'] };
     expect(problemsOf(options, { low: 'avg < 500.0', who: 'id' })).toEqual([]);
     expect(problemsOf(options, { low: 'fuel < 500.0' })[0]).toContain('unknown-field');
+  });
+
+  test('is known in TypeScript too', () => {
+    const { topology, mqtt } = createBuilder({ sources, steps, sinks });
+    const source = mqtt({ url: 'mqtt://localhost', topics: 't', qos: 0, time: 'arrival' });
+    const plan = topology('example')
+      .stream('example')
+      .from<{ id: string; fuel: number }>(source)
+      .keyBy('id')
+      .window(
+        {
+          tumbling: '1m',
+          keep: ['id'],
+          aggregate: {
+            n: 'count',
+            values: { count: 'fuel' },
+            avg: { mean: 'fuel' },
+            opening: { first: 'fuel' },
+            whole: 'last',
+            list: { collect: { field: 'fuel', max: 2 } },
+          },
+        },
+        { id: 'w' },
+      )
+      .filter((result) => {
+        expectTypeOf(result.id).toEqualTypeOf<string>();
+        expectTypeOf(result.n).toEqualTypeOf<number>();
+        expectTypeOf(result.values).toEqualTypeOf<number>();
+        expectTypeOf(result.avg).toEqualTypeOf<number | null>();
+        expectTypeOf(result.opening).toEqualTypeOf<number | null>();
+        expectTypeOf(result.whole).toEqualTypeOf<{ id: string; fuel: number }>();
+        expectTypeOf(result.list).toEqualTypeOf<number[]>();
+        // @ts-expect-error the fields of the records are gone
+        return result.fuel > 0;
+      })
+      .print()
+      .plan();
+    expect(plan.streams[0]!.steps.map(({ operator }) => operator)).toEqual([
+      'mqtt',
+      'keyBy',
+      'window',
+      'filter',
+      'print',
+    ]);
   });
 });
