@@ -62,7 +62,8 @@ export async function testCommand(
   } else {
     if (problems.length > 0) process.stderr.write(`${renderProblems(problems, sources)}\n`);
     const color = process.stdout.isTTY === true && pc.isColorSupported;
-    process.stdout.write(`${describeResults(results, color)}\n`);
+    if (results.length > 0) process.stdout.write(`${describeResults(results, color)}\n`);
+    else if (!problems.some(isError)) process.stdout.write('There are no tests.\n');
   }
   if (problems.some(isError)) throw new Exit(exitCodes.config);
   if (results.some(({ passed }) => !passed)) throw new Exit(exitCodes.failed);
