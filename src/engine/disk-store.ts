@@ -1,5 +1,6 @@
 import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { open, type RootDatabase } from 'lmdb';
 import { RunError } from '../errors.ts';
 import type { Changes } from './keyed-state.ts';
@@ -21,12 +22,15 @@ export function openDiskStore(directory: string, { fresh = false } = {}): StateS
       encoding: 'binary',
       keyEncoding: 'binary',
       cache: false,
+      // A commit is one transaction anyway, and with batches LMDB rejects promises of its own that nobody can handle.
+      eventTurnBatching: false,
     });
   } catch (error) {
     release();
     throw new RunError(`The state in ${directory} cannot be opened: ${(error as Error).message}`, { cause: error });
   }
   let closed = false;
+  let failed = false;
   return {
     get: (name) => db.get(Buffer.from(name)),
     *entries(prefix) {
@@ -43,8 +47,9 @@ export function openDiskStore(directory: string, { fresh = false } = {}): StateS
         });
         await db.flushed;
       } catch (error) {
+        failed = true;
         throw new RunError(
-          `The checkpoint could not be written to ${directory}: ${(error as Error).message}. Free space on the disk and start again: the last checkpoint is whole.`,
+          `The checkpoint could not be written to ${directory}: ${await reasonOf(error)}. Free space on the disk and start again: the last checkpoint is whole.`,
           { cause: error },
         );
       }
@@ -52,10 +57,21 @@ export function openDiskStore(directory: string, { fresh = false } = {}): StateS
     async close() {
       if (closed) return;
       closed = true;
-      await db.close();
+      // After a failed commit LMDB never comes to the end of closing. What it holds goes with the process.
+      if (!failed) await db.close();
       release();
     },
   };
+}
+
+// LMDB gives the reason as a promise of its own, which ends the process when it rejects and nobody has looked at it.
+async function reasonOf(error: unknown): Promise<string> {
+  const { message, commitError } = error as Error & { commitError?: Promise<unknown> };
+  const reason = commitError?.then(
+    () => message,
+    (cause: Error) => cause.message,
+  );
+  return reason === undefined ? message : Promise.race([reason, nextTurn(message)]);
 }
 
 /** Takes the folder for this process; a lock left by a process that is gone is taken over. */
