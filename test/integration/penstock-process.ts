@@ -24,6 +24,8 @@ export class Penstock {
       stdio: 'pipe',
     });
     this.#child = child;
+    // A test that fails half-way leaves nothing running.
+    process.once('exit', () => child.kill('SIGKILL'));
     child.stdout.on('data', (text) => {
       this.stdout += text;
     });
