@@ -327,4 +327,16 @@ describe('window: aggregates', () => {
     const [result] = driver.end();
     expect([result!.value, result!.key]).toEqual([{ site: false, n: 3 }, 'g1']);
   });
+
+  test('of two records at one time, `keep` goes by place in the source; of two at one place, by arrival', () => {
+    const at = (site: string, origin: string, offset: number) =>
+      new StreamRecord({ site }, 'g1', 5, offset, undefined, undefined, undefined, origin);
+    const kept = (...records: StreamRecord[]) => {
+      const driver = new Driver(window, { ...tumbling, keep: ['site'] }).push(...records);
+      return (driver.end()[0]!.value as { site: string }).site;
+    };
+    expect(kept(at('b', 'in/1', 1), at('a', 'in/0', 2))).toBe('b');
+    expect(kept(at('b', 'in/0', 2), at('a', 'in/0', 1))).toBe('b');
+    expect(kept(at('a', 'in/0', 1), at('b', 'in/0', 1))).toBe('b');
+  });
 });
