@@ -92,7 +92,8 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
     });
     if (this.#options.until === 'end') this.#until = ends;
     this.#reader = await this.#driver.read({ group: this.#group, topics: this.#topics }, this);
-    this.#settle();
+    // A group whose coordinator is busy assigns later: having nothing yet is not the end of a bounded read.
+    if (this.#epoch > 0) this.#settle();
   }
 
   get live(): boolean {

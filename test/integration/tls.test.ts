@@ -305,6 +305,7 @@ services.describe('Kafka over TLS', () => {
     expect(await sink.write(records)).toBeUndefined();
     const reading = await Reading.open({ ...options, topic, group: topic, start: 'earliest', until: 'end' });
     await reading.toEnd();
+    expect(reading.failures).toEqual([]);
     expect(reading.seen.map(({ value }) => (value as { n: number }).n).sort((a, b) => a - b)).toEqual(
       records.map((_, n) => n),
     );

@@ -264,6 +264,16 @@ describe('what is handed over', () => {
     expect(await open).toBeNull();
   });
 
+  test('`until: end` is not over while the group has assigned nothing yet', async () => {
+    const driver = new FakeDriver({ 0: full(3) });
+    const { engine } = await open(driver, { start: 'earliest', until: 'end' });
+    for (let i = 0; i < 5; i++) await settle();
+    expect(engine.completed).toBe(false);
+    driver.balance([0]);
+    await until(() => engine.completed);
+    expect([...engine.partitions.keys()]).toEqual(['t/0']);
+  });
+
   test('`until: end` stops before what was appended after the start', async () => {
     const driver = new FakeDriver({ 0: full(3), 1: full(0) });
     const { engine } = await started(driver, [0, 1], { start: 'earliest', until: 'end' });
