@@ -68,6 +68,19 @@ describe('the idle step', () => {
   });
 });
 
+describe('a step that is taken again', () => {
+  test('leaves a partition awake that has read on by the time the others reach their places', () => {
+    const { task } = setUp(undefined, [1, 2]);
+    const [one, two] = task.partitions.splice(0) as [InputPartition, InputPartition];
+    one.lastOffset = 5;
+    two.lastOffset = 10;
+    task.expectIdleSteps([{ idle: ['in/0', 'in/1'], offsets: { 'in/0': 3, 'in/1': 10 }, watermark: 50 }]);
+    expect(task.join(one)).toBe(false);
+    expect(task.join(two)).toBe(true);
+    expect([one.idle, two.idle, task.watermark]).toEqual([false, true, 50]);
+  });
+});
+
 describe('keyed state', () => {
   test('holds one timer for a time that was asked for twice', () => {
     const keyed = new KeyedState<number>('s');

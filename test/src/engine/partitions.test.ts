@@ -23,7 +23,12 @@ import {
 
 const never = 1e12;
 const windowed = [step('key', 'testKeyBy'), step('latest', 'windowLast', { every: '10s' }), sink('out', 'target')];
-const onePlan = planOf([stream('readings', [source('in', 'manual'), ...windowed])]);
+const onePlan = planOf([
+  stream('readings', [
+    source('in', 'manual'),
+    ...windowed.map((part) => (part.id === 'latest' ? { ...part, late: 'drop' } : part)),
+  ]),
+]);
 const twoPlan = planOf([
   stream('left', [source('in', 'manual')]),
   stream('right', [source('in2', 'other')]),
@@ -66,12 +71,36 @@ describe('a partition that leaves', () => {
     manual.assign('0', log);
     await until(() => run.status().partitions[0]?.read === 1);
     await manual.context.revoke('0');
+    // What the open pull still brings belongs to whoever has the partition now.
     log.add('0', reading(2, 11));
-    await new Promise((resolve) => setImmediate(resolve));
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
     expect(target.written).toEqual([]);
     manual.assign('0', log);
     await until(() => target.written.length === 1);
     expect(numbers()).toEqual([1]);
+    await run.stop();
+  });
+
+  test('comes back with the event time it had, though checkpoints were taken without it', async () => {
+    const { manual, definitions } = world();
+    const run = await Run.start(options(onePlan, definitions, { checkpointMs: never }));
+    const log = open(reading(1, 1), reading(2, 30));
+    log.add('1', reading(3, 1));
+    manual.assign('0', log);
+    manual.assign('1', log);
+    await until(
+      () =>
+        run
+          .status()
+          .partitions.map(({ read }) => read)
+          .join() === '2,1',
+    );
+    await manual.context.revoke('0');
+    await manual.context.revoke('1');
+    log.add('0', reading(4, 5));
+    manual.assign('0', log);
+    await until(() => run.status().partitions[0]?.read === 1);
+    expect(run.status().steps['latest']?.late).toBe(1);
     await run.stop();
   });
 

@@ -97,12 +97,16 @@ describe('a store that cannot commit', () => {
     store.hold = new Promise((resolve) => {
       open = resolve;
     });
+    const slow = async () => {
+      for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+    };
     log.batchSize = () => 1;
     log.add('0', ...Array.from({ length: 50 }, (_, n) => reading(n, n)));
-    const run = await Run.start(options(plain, definitions, { store, checkpointMs: never, checkpointRecords: 10 }));
+    const run = await Run.start(options(plain, definitions, { store, checkpointMs: never, checkpointRecords: 25 }));
     await until(() => run.status().partitions[0]?.read === 50);
     open();
-    for (let n = 50; n < 90; n++) {
+    for (let n = 50; n < 150; n++) {
+      store.hold = slow();
       log.add('0', reading(n, n));
       await until(() => run.status().partitions[0]?.read === n + 1);
     }

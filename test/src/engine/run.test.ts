@@ -176,6 +176,25 @@ describe('a run', () => {
     expect(run.status().steps['key']).toMatchObject({ in: 3, out: 2, rejected: 1 });
   });
 
+  test('sends late records to `late`, without one to `otherwise`, and only then to the dead letters', async () => {
+    for (const [more, into] of [
+      [{ late: 'tardy', otherwise: 'odd' }, 'tardy'],
+      [{ otherwise: 'odd' }, 'odd'],
+      [{}, 'bad'],
+    ] as const) {
+      const { log, definitions } = world();
+      const side = { tardy: new TestTarget(), odd: new TestTarget(), bad: new TestTarget() };
+      log.add('0', { key: 'a', n: 1, ts: at(20) }, { key: 'a', n: 2, ts: at(1) });
+      const steps = windowed().streams[0]!.steps.map((s) => (s.id === 'latest' ? { ...s, ...more } : s));
+      const sides = Object.keys(side).map((name) => stream(name, [sink(`${name}.out`, name)]));
+      const sinks = Object.entries(side).map(([name, target]) => testSink(name, target));
+      const plan = planOf([stream('readings', steps), ...sides], 'bad');
+      await runToEnd(options(plan, [...definitions, ...sinks]));
+      const got = Object.entries(side).filter(([, { written }]) => written.length > 0);
+      expect(got.map(([name]) => name)).toEqual([into]);
+    }
+  });
+
   test('keeps windows open over a stop, and closes them after the restart', async () => {
     const { log, target, definitions } = world();
     log.bounded = false;
