@@ -36,16 +36,25 @@ export function lintFiles(files: readonly string[], options: LoadOptions): LintR
   const problems: Problem[] = [];
   const sources = new Map<string, string>();
   for (const file of files) {
-    const read = options.readFile ?? ((path: string) => readFileSync(path, 'utf8'));
-    const texts = file.endsWith('.md') ? topologiesIn(read(file)).map((text) => ({ text, file })) : [file];
+    const page = file.endsWith('.md') ? pageOf(file, options) : undefined;
+    const texts = page === undefined ? [file] : topologiesIn(page).map((text) => ({ text, file }));
     for (const from of texts) {
       const loaded = loadTopology(from, options);
       problems.push(...loaded.problems);
       for (const [name, text] of loaded.sources) if (!sources.has(name)) sources.set(name, text);
     }
-    if (file.endsWith('.md')) sources.set(file, masked(read(file), secretsIn(read(file))));
+    if (page !== undefined) sources.set(file, masked(page, secretsIn(page)));
   }
   return { problems, sources, failed: problems.some(({ severity }) => severity !== 'warning') };
+}
+
+/** A page's text; `undefined` when it cannot be read, which whoever reads it as a topology says. */
+function pageOf(file: string, { readFile = (path) => readFileSync(path, 'utf8') }: LoadOptions): string | undefined {
+  try {
+    return readFile(file);
+  } catch {
+    return undefined;
+  }
 }
 
 /** The YAML blocks of a page that hold a whole topology, each with empty lines before it so that its lines keep their numbers. */

@@ -1,5 +1,7 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { parseEnv } from 'node:util';
 import { catalogue } from '../../operators/index.ts';
+import { reason } from '../topology/interpolate.ts';
 import { loadTopology } from '../topology/load.ts';
 import type { Plan } from '../topology/plan.ts';
 import { Exit, exitCodes } from './exit.ts';
@@ -19,7 +21,7 @@ export function findTopology(given: string | undefined): string {
   if (found) return found;
   throw new Exit(
     exitCodes.usage,
-    `There is no ${usual.join(' or ')} in this folder. Name the topology: penstock run <file>.`,
+    `There is no ${usual.join(' or ')} in this folder. Write the path of a topology behind the command.`,
   );
 }
 
@@ -28,7 +30,11 @@ export function parseParams(pairs: readonly string[] = []): Record<string, strin
   return Object.fromEntries(
     pairs.map((pair) => {
       const at = pair.indexOf('=');
-      if (at < 1) throw new Exit(exitCodes.usage, `--set takes name=value, but got \`${pair}\`.`);
+      if (at < 1)
+        throw new Exit(
+          exitCodes.usage,
+          `--set takes name=value, but got \`${pair}\`. Write it as in \`--set every=10s\`.`,
+        );
       return [pair.slice(0, at), pair.slice(at + 1)];
     }),
   );
@@ -38,9 +44,12 @@ export function parseParams(pairs: readonly string[] = []): Record<string, strin
 export function readEnvFiles(files: readonly string[] = []): void {
   for (const file of files) {
     try {
-      process.loadEnvFile(file);
+      for (const [name, value] of Object.entries(parseEnv(readFileSync(file, 'utf8')))) process.env[name] ??= value;
     } catch (error) {
-      throw new Exit(exitCodes.usage, `--env-file ${file} cannot be read: ${(error as Error).message}`);
+      throw new Exit(
+        exitCodes.usage,
+        `The file \`${file}\` of --env-file cannot be read${reason(error)}. Give the path of a file with lines such as NAME=value.`,
+      );
     }
   }
 }

@@ -2,15 +2,19 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import pc from 'picocolors';
+import { RunError } from '../errors.ts';
 import { Exit, exitCodes } from './exit.ts';
 
 const collect = (value: string, before: string[]): string[] => [...before, value];
 
 function withLoading(command: Command): Command {
-  return command
-    .option('--set <name=value>', 'give a param of the topology a value; may stand several times', collect, [])
-    .option('--env-file <file>', 'read environment variables from a file; may stand several times', collect, [])
-    .option('--json', 'print what a program can read, to standard output');
+  return (
+    command
+      .option('--set <name=value>', 'give a param of the topology a value; may stand several times', collect, [])
+      // Node takes `--env-file` for its own, wherever it stands, and ends before this program begins when the file is missing: hence `-e`.
+      .option('-e, --env-file <file>', 'read environment variables from a file; may stand several times', collect, [])
+      .option('--json', 'print what a program can read, to standard output')
+  );
 }
 
 function withRunning(command: Command): Command {
@@ -29,6 +33,7 @@ function program(): Command {
     .description('Runs stream topologies: event-time windows, keyed state, checkpoints.')
     .version(version())
     .showHelpAfterError('(add --help for what a command takes)')
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error:/, pc.red('error'))) })
     .exitOverride();
 
   withRunning(withLoading(penstock.command('run [file]')))
@@ -36,7 +41,11 @@ function program(): Command {
     .action(async (file, flags) => (await import('./run.ts')).runCommand(file, flags));
   withRunning(withLoading(penstock.command('dev [file]')))
     .description('run a topology with an MQTT broker inside this process')
-    .option('--mqtt-port <port>', 'port of that broker on 127.0.0.1; 0 takes a free one', '0')
+    .addOption(
+      new Option('--mqtt-port <port>', 'port of that broker on 127.0.0.1; 0 takes a free one')
+        .argParser(checkedPort)
+        .default('0'),
+    )
     .action(async (file, flags) => (await import('./dev.ts')).devCommand(file, flags));
   withLoading(penstock.command('lint [files...]'))
     .description('check topologies and print every problem')
@@ -71,6 +80,11 @@ function program(): Command {
   return penstock;
 }
 
+function checkedPort(text: string): string {
+  if (/^\d{1,5}$/.test(text) && Number(text) < 65536) return text;
+  throw new Exit(exitCodes.usage, `--mqtt-port takes a port from 0 to 65535, but got \`${text}\`.`);
+}
+
 function version(): string {
   // Two levels up in the sources, three in the build.
   for (const up of ['../../package.json', '../../../package.json']) {
@@ -86,6 +100,10 @@ function exitCodeOf(error: unknown): number {
   if (error instanceof Exit) {
     if (error.message !== '') process.stderr.write(`${pc.red('error')} ${error.message}\n`);
     return error.exitCode;
+  }
+  if (error instanceof RunError) {
+    process.stderr.write(`${pc.red('error')} ${error.message}\n`);
+    return exitCodes.failed;
   }
   // Not foreseen: whoever reports it needs the stack.
   process.stderr.write(`${(error as Error).stack ?? String(error)}\n`);

@@ -12,10 +12,12 @@ const words = [
   'accessKey',
   'privateKey',
 ];
+const inNames = /passw(?:or)?d|pass[-_]?phrase|secret|token|credential|(?:api|access|private)[-_]?key/i;
 const keyed = /(?<![\w.-]|\$\{)(["']?)([A-Za-z][\w.-]*)\1[ \t]*:[ \t]*/g;
 const scalar = /"(?:\\.|[^"\\\n])*"?|'[^'\n]*'?|[^,}\n]*/y;
 const block = /^[|>][-+\d]*[ \t]*(#.*)?\r?$|^\r?$/;
 const variables = /\$\{(?![^{}]*:-)[^{}]*\}/g;
+const onlyVariables = /^[\s"':]*$/;
 const word = /[^\s"']+/g;
 
 /**
@@ -53,17 +55,23 @@ function valueAt(text: string, key: number, start: number): Range {
 }
 
 /** Whether an option of this name holds a secret, by all that can be told from a name. */
-export function isSecretName(name: string): boolean {
-  const plain = name.replace(/[-_.]/g, '').toLowerCase();
-  return words.some((word) => plain.includes(word.toLowerCase())) || nearest(name, words) !== undefined;
+function isSecretName(name: string): boolean {
+  if (inNames.test(name)) return true;
+  // Asked for each key of a file that may be large: most names are out at first sight.
+  const alike = words.filter(
+    (word) => Math.abs(word.length - name.length) <= 2 && (word[0] === name[0] || word.at(-1) === name.at(-1)),
+  );
+  return alike.length > 0 && nearest(name, alike) !== undefined;
 }
 
 /** The text with stars in these places; lines and columns stay, and so does what is only a variable. */
 export function masked(text: string, places: readonly Range[]): string {
-  const signs = text.split('');
-  for (const { start, end } of places) {
-    if (/^[\s"':]*$/.test(text.slice(start, end).replace(variables, ''))) continue;
-    for (let at = start; at < end; at++) signs[at] = signs[at]!.trim() === '' ? signs[at]! : '*';
+  let [shown, done] = ['', 0];
+  for (const { start, end } of places.toSorted((a, b) => a.start - b.start)) {
+    const from = Math.max(start, done);
+    if (end <= from || onlyVariables.test(text.slice(start, end).replace(variables, ''))) continue;
+    shown += text.slice(done, from) + text.slice(from, end).replace(/\S/g, '*');
+    done = end;
   }
-  return signs.join('');
+  return shown + text.slice(done);
 }

@@ -72,7 +72,10 @@ function unreadable(file: string, error: unknown): Loaded {
     { at: { start: 0, end: 0 } },
     `The topology \`${basename(file)}\` cannot be read${reason(error)}.`,
     {
-      hint: 'Check the path.',
+      hint:
+        (error as { code?: unknown } | null)?.code === 'EISDIR'
+          ? `Give the path of the file in it, as in \`${basename(file)}/topology.yaml\`.`
+          : 'Check the path.',
     },
   );
   return { problems: report.sorted(), sources: new Map() };

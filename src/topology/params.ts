@@ -9,7 +9,7 @@ import {
 import type { Report, Site } from './report.ts';
 import { didYouMean, listed } from './suggest.ts';
 import { found } from './values.ts';
-import type { Written, WrittenMap } from './written.ts';
+import { described, type Written, type WrittenMap } from './written.ts';
 
 const keys = ['type', 'default', 'description'];
 const forms: Record<ParamType, string> = {
@@ -103,9 +103,14 @@ function givenValue(name: string, key: Site, type: ParamType, given: unknown, re
   const value = typeof given === 'string' ? paramFromText(type, given) : given;
   const expected = type === 'duration' || type === 'size' ? 'string' : type;
   if (typeof value === expected) return value as Param['value'];
-  report.add('bad-value', key, `The parameter \`${name}\` must be ${forms[type]}, but was set to another value.`, {
-    hint: `Give --set ${name}=… ${forms[type]}.`,
-  });
+  report.add(
+    'bad-value',
+    key,
+    `The parameter \`${name}\` must be ${forms[type]}, but was set to ${described({ kind: 'scalar', value: given })}.`,
+    {
+      hint: `Give --set ${name}=… ${forms[type]}.`,
+    },
+  );
   return undefined;
 }
 

@@ -47,9 +47,9 @@ export class Lines {
 
 /** Reads YAML 1.2 (core schema, unique keys, one document). Gives `undefined` when it is none; reports why, with the place. */
 export function parseYaml(text: string, report: Report): Written | undefined {
-  const tooMuch = checkSize(text);
-  if (tooMuch) {
-    report.add('yaml-syntax', { at: tooMuch.at }, tooMuch.message);
+  const unfit = checkSize(text) ?? checkSigns(text);
+  if (unfit) {
+    report.add('yaml-syntax', { at: unfit.at }, unfit.message, { hint: unfit.hint });
     return undefined;
   }
   const twice = /^(?:%YAML.*\r?\n)(?:[%#].*\r?\n|\s*\r?\n)*(%YAML.*)/.exec(text);
@@ -107,10 +107,34 @@ function worded(error: YAMLError): string {
   return `This is not YAML: ${message.charAt(0).toLowerCase()}${message.slice(1)}${/[.!?]$/.test(message) ? '' : '.'}`;
 }
 
-function checkSize(text: string): { at: Range; message: string } | undefined {
+interface Unfit {
+  readonly at: Range;
+  readonly message: string;
+  readonly hint?: string;
+}
+
+// Signs that YAML has no place for, and what a decoder writes for bytes that are no text. The rest would be read as something else.
+function checkSigns(text: string): Unfit | undefined {
+  const sign = /[^\P{Cc}\t\n\r\x85]|\ufffd/u.exec(text);
+  if (!sign) return undefined;
+  const code = sign[0].codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0');
+  return {
+    at: { start: sign.index, end: sign.index + 1 },
+    message: `This is no text in UTF-8: here stands the sign U+${code}.`,
+    hint: 'Give the YAML file of a topology, saved as UTF-8. In quotes, such a sign can be written as `\\u…`.',
+  };
+}
+
+function checkSize(text: string): Unfit | undefined {
   const start = { start: 0, end: 0 };
   const size = Buffer.byteLength(text);
-  if (size > limits.bytes) return { at: start, message: `The file has ${size} bytes; a topology has at most 1 MiB.` };
+  if (size > limits.bytes) {
+    return {
+      at: start,
+      message: `The file has ${size} bytes; a topology has at most 1 MiB.`,
+      hint: 'Check that it is the right file. Large schemas can stand in files of their own.',
+    };
+  }
   let [tokens, aliases, depth, at] = [0, 0, 0, 0];
   for (const token of new Lexer().lex(text)) {
     tokens++;
