@@ -71,12 +71,25 @@ describe('a partition that leaves', () => {
     manual.assign('0', log);
     await until(() => run.status().partitions[0]?.read === 1);
     await manual.context.revoke('0');
-    // What the open pull still brings belongs to whoever has the partition now.
     log.add('0', reading(2, 11));
     for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
     expect(target.written).toEqual([]);
     manual.assign('0', log);
     await until(() => target.written.length === 1);
+    expect(numbers()).toEqual([1]);
+    await run.stop();
+  });
+
+  test('gives nothing more to a sink: what its open pull still brings belongs to whoever has it now', async () => {
+    const { manual, numbers, definitions, target } = world();
+    const plain = planOf([stream('readings', [source('in', 'manual'), sink('out', 'target')])]);
+    const run = await Run.start(options(plain, definitions, { checkpointMs: never }));
+    const log = open(reading(1, 1));
+    manual.assign('0', log);
+    await until(() => target.written.length === 1);
+    await manual.context.revoke('0');
+    log.add('0', reading(2, 2));
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
     expect(numbers()).toEqual([1]);
     await run.stop();
   });
