@@ -5,6 +5,7 @@ import { loadTopology } from '../../src/topology/load.ts';
 import { Report } from '../../src/topology/report.ts';
 import { plainValue } from '../../src/topology/written.ts';
 import { Lines, parseYaml } from '../../src/topology/yaml.ts';
+import { cpuMs } from '../cpu.ts';
 import { catalogue } from '../src/topology/catalogue.ts';
 import { suiteFolder } from './suites.ts';
 
@@ -36,6 +37,9 @@ function parse(text: string) {
 const refusedOnPurpose =
   /more than one YAML document|tag|directive|YAML version|ambiguous|A key is a word|stands twice/i;
 
+// Any of the bombs takes minutes, or all memory, when it goes off.
+const enoughMs = 5_000;
+
 describe.skipIf(folder === undefined)('the YAML suite', () => {
   test('each text that is no YAML is refused, with a place', () => {
     const bad = cases.filter(({ fail }) => fail);
@@ -58,12 +62,12 @@ describe.skipIf(folder === undefined)('the YAML suite', () => {
     }
   });
 
-  test('none of them is a topology, and each gets its error within a second', () => {
+  test('none of them is a topology, and each gets its error soon', () => {
     for (const { id, yaml } of cases) {
-      const start = performance.now();
+      const start = cpuMs();
       const { plan, problems } = loadTopology({ text: yaml, file: 'case.yaml' }, { catalogue });
       expect([id, plan, problems.length > 0]).toEqual([id, undefined, true]);
-      expect(performance.now() - start).toBeLessThan(1000);
+      expect(cpuMs() - start).toBeLessThan(enoughMs);
     }
   });
 });
@@ -89,10 +93,10 @@ const bombs: Record<string, string> = {
   'many errors': '@ a\n'.repeat(50_000),
   spaces: `a:${' '.repeat(1_000_000)}b`,
 };
-test.each(Object.entries(bombs))('%s is refused within a second', (_, text) => {
-  const start = performance.now();
+test.each(Object.entries(bombs))('%s is refused soon', (_, text) => {
+  const start = cpuMs();
   const { plan, problems } = loadTopology({ text, file: 'bomb.yaml' }, { catalogue });
-  const took = performance.now() - start;
+  const took = cpuMs() - start;
   expect([plan, problems.length > 0, problems[0]?.place?.file]).toEqual([undefined, true, 'bomb.yaml']);
-  expect(took).toBeLessThan(1000);
+  expect(took).toBeLessThan(enoughMs);
 });

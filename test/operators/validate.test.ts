@@ -5,6 +5,7 @@ import { TopologyError } from '../../src/errors.ts';
 import type { JsonSchema } from '../../src/operator.ts';
 import { StreamRecord } from '../../src/record.ts';
 import { Driver } from '../../src/testing.ts';
+import { cpuMs } from '../cpu.ts';
 
 const generator = {
   $schema: 'http://json-schema.org/draft-07/schema#',
@@ -93,12 +94,12 @@ describe('validate', () => {
   });
 
   test('checks patterns and unique items in linear time', () => {
-    const started = performance.now();
+    const started = cpuMs();
     expect(message(`${'a'.repeat(40)}!`, { pattern: '^(a+)+$' })).toContain('does not match');
     const items = Array.from({ length: 8_000 }, (_, i) => ({ i, a: [i] }));
     expect(drive({ uniqueItems: true }, items).output.length).toBe(1);
     expect(drive({ uniqueItems: true }, [...items, { a: [7], i: 7 }]).rejectedCodes()).toEqual(['schema-violation']);
-    expect(performance.now() - started).toBeLessThan(3_000);
+    expect(cpuMs() - started).toBeLessThan(3_000);
   });
 
   test.each([

@@ -98,14 +98,15 @@ describe('window: calendar', () => {
           const clock = clocks.get(zone)!;
           // Only a jump of the clock over midnight lets a day begin later than at 00:00.
           const shown = clock.format(start);
-          const jumped = clock.format(start - 1).slice(-8) === '23:59:59' && shown.endsWith('01:00:00');
+          const jumped = clock.format(start - 1).endsWith('23:59:59');
           expect(shown.endsWith('00:00:00') || jumped).toBe(true);
           if (every === '1w') expect(shown).toMatch(/^Mon/);
           if (every === '1mo' || every === '1y') expect(shown).toMatch(/ 1 \w+/);
           if (every === '1y') expect(shown).toContain('January');
         },
       ),
-      { numRuns: 1_000 },
+      // Nepal moved its clock by a quarter of an hour at midnight.
+      { numRuns: 1_000, examples: [['1d', 'Asia/Kathmandu', 504901800000]] },
     );
   }, 60_000);
 });

@@ -14,6 +14,7 @@ import { nearest } from '../../src/expression/nearest.ts';
 import { StreamRecord } from '../../src/record.ts';
 import { recordFields } from '../../src/record-type.ts';
 import { suiteFolder } from '../conformance/suites.ts';
+import { cpuMs } from '../cpu.ts';
 
 const value = { fuel: 480, name: 'g1', none: null, list: [1, 2, 3], on: true, pos: { lat: 1.5 }, type: 'diesel' };
 const window = { step: 'w', start: 0, end: 10_000, label: 5 };
@@ -208,9 +209,9 @@ describe('an expression', () => {
   });
 
   test('matches in linear time', () => {
-    const started = performance.now();
+    const started = cpuMs();
     expect(evaluate('name.matches("(a+)+$")', { name: `${'a'.repeat(50)}!` })).toBe(false);
-    expect(performance.now() - started).toBeLessThan(2_000);
+    expect(cpuMs() - started).toBeLessThan(2_000);
   });
 
   test('stops when its loops visit more than 100,000 items', () => {
