@@ -1,4 +1,5 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
@@ -90,6 +91,62 @@ test('no file is far longer than a reader can hold', () => {
       return lines > limit(file) ? [`${file}  has ${lines} lines  split it: at most ${limit(file) / 1.3}`] : [];
     }),
   );
+});
+
+/** Functions and methods of a formatted file: each ends at the brace that stands as far in as its first line. */
+function functions(file: string): { name: string; line: number; length: number }[] {
+  const lines = read(file).split('\n');
+  return lines.flatMap((text, index) => {
+    const begins =
+      /^(\s*)(?:export |default |async |static |get |set |override |private )*(?:function\*? )?(?!(?:if|for|while|switch|catch|else|do|try|return)\b)(?:const )?\*?(#?[\w$]+)(?: = (?:async )?)?(?:<.*>)?\(.*\{$/.exec(
+        text,
+      ) ??
+      // Parameters in lines of their own.
+      /^(\s*)\)(?:: .*)? (?:=> )?\{$/.exec(text);
+    if (!begins) return [];
+    const [, indent = '', name] = begins;
+    const end = lines.findIndex(
+      (other, at) => at > index && other.startsWith(`${indent}}`) && other[indent.length] === '}',
+    );
+    return end === -1 ? [] : [{ name: name ?? 'a function', line: index + 1, length: end - index + 1 }];
+  });
+}
+
+test('no function is far longer than a reader can hold', () => {
+  const all = code.map((file) => ({ file, found: functions(file) }));
+  // Were the pattern to miss functions, nothing would ever be too long.
+  expect(all.reduce((sum, { found }) => sum + found.length, 0)).toBeGreaterThan(code.length * 3);
+  const limit = 80;
+  complaints(
+    all.flatMap(({ file, found }) =>
+      found
+        .filter(({ length }) => length > limit)
+        .map(({ name, line, length }) => `${file}:${line}  ${name} has ${length} lines  split it: at most 60`),
+    ),
+  );
+});
+
+test('nothing in the repository tells of the machine that it was written on', () => {
+  const listed = spawnSync('git', ['ls-files', '-z'], { cwd: root, encoding: 'utf8' });
+  const inFolders = ['src', 'operators', 'test', 'topologies', 'examples'].flatMap((folder) => files(folder, ''));
+  const all = listed.status === 0 ? listed.stdout.split('\0').filter(Boolean) : inFolders;
+  expect(all.length).toBeGreaterThan(100);
+  // Written apart, as this file is looked at too.
+  const home = new RegExp(`(?<![\\w.-])/(?:${['work', 'root', 'tmp', 'home', 'Users'].join('|')})/[\\w.-]`);
+  const told = new RegExp([`helper ${'session'}`, `sub${'agent'}`].join('|'), 'i');
+  const wrong = all
+    .filter((file) => file !== 'package-lock.json' && statSync(join(root, file), { throwIfNoEntry: false })?.isFile())
+    .flatMap((file) =>
+      read(file)
+        .split('\n')
+        .flatMap((text, index) =>
+          [
+            home.test(text) && `${file}:${index + 1}  names a path of one machine  use os.tmpdir() or a relative path`,
+            told.test(text) && `${file}:${index + 1}  tells who wrote it  say what it does instead`,
+          ].filter((complaint) => typeof complaint === 'string'),
+        ),
+    );
+  complaints(wrong);
 });
 
 test('files and types are named after what they are', () => {
