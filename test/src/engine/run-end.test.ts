@@ -101,11 +101,11 @@ describe('a store that cannot commit', () => {
       for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
     };
     log.batchSize = () => 1;
-    log.add('0', ...Array.from({ length: 50 }, (_, n) => reading(n, n)));
+    log.add('0', ...Array.from({ length: 100 }, (_, n) => reading(n, n)));
     const run = await Run.start(options(plain, definitions, { store, checkpointMs: never, checkpointRecords: 25 }));
-    await until(() => run.status().partitions[0]?.read === 50);
+    await until(() => run.status().partitions[0]?.read === 100);
     open();
-    for (let n = 50; n < 150; n++) {
+    for (let n = 100; n < 200; n++) {
       store.hold = slow();
       log.add('0', reading(n, n));
       await until(() => run.status().partitions[0]?.read === n + 1);
