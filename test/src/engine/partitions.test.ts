@@ -87,9 +87,13 @@ describe('a partition that leaves', () => {
     const log = open(reading(1, 1));
     manual.assign('0', log);
     await until(() => target.written.length === 1);
+    const turns = async () => {
+      for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    };
+    await turns();
     await manual.context.revoke('0');
     log.add('0', reading(2, 2));
-    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    await turns();
     expect(numbers()).toEqual([1]);
     await run.stop();
   });
