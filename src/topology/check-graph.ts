@@ -205,8 +205,8 @@ function checkKeyed(step: DraftStep, index: number, stream: DraftStream, streams
 }
 
 /**
- * The nearest `keyBy` before a step, one for each stream that comes together there; `undefined` when a way has none. A way that leads through
- * something unreadable counts as having one.
+ * The nearest `keyBy` before a step, one for each stream that comes together there; `undefined` when a way has none. Something unreadable
+ * on the way may be one.
  */
 function keysBefore(
   stream: DraftStream,
@@ -215,7 +215,7 @@ function keysBefore(
   seen = new Set<DraftStream>(),
 ): DraftStep[] | undefined {
   const own = stream.steps.slice(0, index).findLast((step) => isUnreadable(step) || step.definition.name === 'keyBy');
-  if (own) return isUnreadable(own) ? [] : [own];
+  if (own) return [own];
   if (stream.from.length === 0 || seen.has(stream)) return undefined;
   seen.add(stream);
   const found: DraftStep[] = [];

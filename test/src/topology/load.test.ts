@@ -100,6 +100,10 @@ describe('variables', () => {
     });
     expect(problems).toMatchObject([{ code: 'bad-value' }]);
     expect(JSON.stringify(problems)).not.toContain('hunter2');
+    const list = 'version: 1\nname: t\nstreams:\n  a:\n    - broker: { url: a, topics: "${PASSWORD}" }\n    - show\n';
+    expect(load(list, { env: { PASSWORD: 'hunter2' } }).problems).toMatchObject([
+      { message: expect.stringContaining('what `${PASSWORD}` stands for'), hint: 'Write a list: `topics: […]`.' },
+    ]);
   });
 });
 
