@@ -104,3 +104,14 @@ export class RunError extends Error {
     this.where = options.where;
   }
 }
+
+/** A transaction has not been committed, or nobody knows: the work since the last commit has to be done again. */
+export class TransactionError extends Error {
+  /** Another process has taken the partition: it is no longer ours. */
+  readonly fenced: boolean;
+  constructor(message: string, fenced: boolean, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'TransactionError';
+    this.fenced = fenced;
+  }
+}

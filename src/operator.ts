@@ -9,7 +9,15 @@ import { durationPattern, sizePattern } from './quantity.ts';
 import type { Key, Meta, StreamRecord } from './record.ts';
 import type { Secret } from './secret.ts';
 
-export { type Problem, type ProblemCode, type RejectCode, RejectError, RunError, TopologyError } from './errors.ts';
+export {
+  type Problem,
+  type ProblemCode,
+  type RejectCode,
+  RejectError,
+  RunError,
+  TopologyError,
+  TransactionError,
+} from './errors.ts';
 export { compileExpression, compileTemplate, type Evaluate, type Render } from './expression/index.ts';
 export { fieldReader, kindOf, putField } from './field.ts';
 export { kafkaPartition, murmur2 } from './murmur2.ts';
@@ -229,6 +237,12 @@ export interface SourceContext {
   readonly id: string;
   /** Aborted when the run ends; open pulls then resolve with `null`. */
   readonly signal: AbortSignal;
+  /**
+   * Makes the state of these partitions ours, before their positions are asked for. Where state lives with the source
+   * (`SourceDefinition.transactions`) it is read from there and whoever had it is fenced; else this resolves at once.
+   * Rejects as `Transactions.claim` does.
+   */
+  claim(partitions: readonly string[]): Promise<void>;
   /** The checkpointed position of a partition; `undefined` when there is none. */
   position(partition: string): Position | undefined;
   /** Whether the run resumes from a checkpoint at all. */
@@ -248,6 +262,59 @@ export interface SourceContext {
 export interface OpenSource {
   /** These positions are in a durable checkpoint: what lies before may be forgotten or committed. */
   committed?(positions: ReadonlyMap<string, Position>): Promise<void>;
+  /**
+   * The engine has dropped its work on this partition since its last commit: give the partition back (`revoke`), claim it and
+   * assign it again. `fenced`: another process owns it now, so it is not ours to claim before the group says so again.
+   */
+  restart?(partition: string, fenced: boolean): void;
+  close(): Promise<void>;
+}
+
+/** A transaction of another system. Only sinks of that system know how to write in it. */
+export interface Transaction {
+  /** Name of the operator whose transaction this is, such as `kafka`. */
+  readonly system: string;
+}
+
+/** What a commit writes and removes. */
+export interface Changes {
+  puts: [name: string, bytes: Buffer][];
+  removes: string[];
+}
+
+/** The state of one source partition, kept with the source: state, position and output are committed together. */
+export interface PartitionState {
+  /** Where sinks of the same system write until the next commit. */
+  readonly transaction: Transaction;
+  /** What was committed last. Asked for only until the first commit: it may be forgotten then. */
+  get(name: string): Buffer | undefined;
+  entries(prefix: string): Iterable<[name: string, bytes: Buffer]>;
+  /**
+   * Commits what was written in the transaction since the last commit, `changes`, and the position: all or nothing.
+   * Rejects with a TransactionError when that did not happen or nobody knows whether it did; nothing but `close` may follow.
+   */
+  commit(changes: Changes, position: Position | undefined): Promise<void>;
+  /** Takes back what was not committed and closes. Never rejects. */
+  close(): Promise<void>;
+}
+
+/** What a source needs that keeps the state of its partitions itself. */
+export interface TransactionsContext {
+  readonly ports: Ports;
+  readonly log: Log;
+  readonly topology: string;
+  /** Id of the source step. */
+  readonly id: string;
+  readonly signal: AbortSignal;
+}
+
+/** State kept beside the records of a source, by partition, so that it moves with them between processes. */
+export interface Transactions {
+  /**
+   * Takes over the state of a partition: waits for or ends what an earlier owner has begun, so that nothing of it can be committed
+   * any more, and reads what was committed last. Waits for a system that is away; rejects with a RunError otherwise.
+   */
+  claim(partition: string): Promise<PartitionState>;
   close(): Promise<void>;
 }
 
@@ -265,8 +332,31 @@ export interface SourceDefinition<S extends TSchema = TSchema> extends Common<S>
   check?(options: Static<S>, check: TypeCheck): void;
   /** The fields that this source takes from a topic; `undefined` when it does not read the topic. Tests ask for it, where nothing is opened. */
   captures?(options: Static<S>, topic: string): Readonly<Record<string, string>> | undefined;
+  /**
+   * For topologies with `state: { store: <name of this source> }`: keeps the state of the source's partitions in the source's own
+   * system. `settings` is the topology's `state`.
+   */
+  transactions?(options: Static<S>, settings: StateSettings, context: TransactionsContext): Promise<Transactions>;
   /** Connects. Rejects with a RunError that names the address and says what to do. */
   open(options: Static<S>, context: SourceContext): Promise<OpenSource>;
+}
+
+/** Where and how a topology keeps its state: the top-level `state` of a topology, checked, with durations in ms. */
+export interface StateSettings {
+  /** `disk` unless given; `memory` is lost with the process; `kafka` keeps it in a changelog topic beside the source. */
+  readonly store?: 'disk' | 'memory' | 'kafka';
+  /** A checkpoint is taken so often, in ms; 5,000 unless given. */
+  readonly every?: number;
+  /** State of a key that no record has touched for so long in event time, in ms, and that waits for nothing is dropped. Default: never. */
+  readonly ttl?: number;
+  /** At most so many keys in one step of one task. Default: no bound. */
+  readonly maxKeys?: number;
+  /** What happens to a record of one more key: it is rejected, or the key that was used least recently and waits for nothing is dropped. */
+  readonly overflow?: 'reject' | 'dropOldest';
+  /** `kafka`: name of the changelog topic; `<topology>-<source>-changelog` unless given. */
+  readonly topic?: string;
+  /** `kafka`: copies of each partition of a changelog topic that has to be made; the broker's default unless given. */
+  readonly replication?: number;
 }
 
 /** An append-only log on disk. Offsets count records from 0 and never repeat. */
@@ -325,6 +415,8 @@ export interface SinkContext {
   readonly signal: AbortSignal;
   /** The same text for the same result after any restart or replay: `step/key/window start`, or `source/partition/offset`. */
   recordId(record: StreamRecord): string;
+  /** Write in this transaction, when it is of the sink's own system and cluster; the engine commits it. */
+  readonly transaction?: Transaction;
 }
 
 export interface OpenSink {
@@ -345,9 +437,19 @@ export interface Delivery {
   readonly reason: string;
 }
 
+/** The source in whose transactions a topology commits. */
+export interface Committing {
+  /** Name of the source's operator. */
+  readonly operator: string;
+  readonly options: unknown;
+}
+
 export interface SinkDefinition<S extends TSchema = TSchema> extends Common<S> {
   readonly kind: 'sink';
-  delivery(options: Static<S>): Delivery;
+  /** `within`: the topology commits in transactions of this source. */
+  delivery(options: Static<S>, within?: Committing): Delivery;
+  /** The sink can write in the transactions of this source: it is then opened once for each of its partitions. */
+  joins?(options: Static<S>, source: Committing): boolean;
   /** Checks the options against the type that comes in. */
   type?(options: Static<S>, check: TypeCheck): void;
   /** Connects. Rejects with a RunError that names the address and says what to do. */

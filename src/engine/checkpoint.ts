@@ -1,9 +1,8 @@
 import { RunError } from '../errors.ts';
-import type { StepDefinition } from '../operator.ts';
+import type { Changes, StepDefinition } from '../operator.ts';
 import type { Plan, PlanStep } from '../topology/plan.ts';
 import { decode, encode } from './codec.ts';
 import { type Catalogue, definitionOf, Graph } from './graph.ts';
-import type { Changes } from './keyed-state.ts';
 import type { StoredPartition } from './partition.ts';
 import type { StateStore } from './store.ts';
 import type { IdleStep } from './task.ts';

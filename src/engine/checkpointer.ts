@@ -1,4 +1,4 @@
-import type { Clock } from '../operator.ts';
+import type { Changes, Clock } from '../operator.ts';
 import type { Plan } from '../topology/plan.ts';
 import {
   type Checkpoint,
@@ -11,7 +11,6 @@ import {
 } from './checkpoint.ts';
 import { encode } from './codec.ts';
 import { Gate } from './gate.ts';
-import type { Changes } from './keyed-state.ts';
 import type { StoredPartition } from './partition.ts';
 import type { SinkRunner } from './sink-runner.ts';
 import type { SourceHost } from './source-host.ts';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { open, type RootDatabase } from 'lmdb';
 import { RunError } from '../errors.ts';
-import type { Changes } from './keyed-state.ts';
+import type { Changes } from '../operator.ts';
 import type { StateStore } from './store.ts';
 
 /**

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { Changes } from '../operator.ts';
 import type { Key } from '../record.ts';
 import { decode, encode } from './codec.ts';
 import { Timers } from './timers.ts';
@@ -14,12 +15,6 @@ export class Entry<S> {
   constructor(key: Key) {
     this.key = key;
   }
-}
-
-/** What a commit writes and removes. Names are unique in a state folder. */
-export interface Changes {
-  puts: [name: string, bytes: Buffer][];
-  removes: string[];
 }
 
 type Stored = [key: Key, state: unknown, timers: [at: number, order: number][]];

@@ -129,6 +129,7 @@ export class SourceHost {
       id: step.id,
       signal,
       resumed,
+      claim: () => Promise.resolve(),
       position: (partition) => stored(`${step.id}/${partition}`)?.position,
       assign: (partition) => this.#assign(partition),
       revoke: (partition) => this.#revoke(partition),

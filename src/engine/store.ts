@@ -1,4 +1,4 @@
-import type { Changes } from './keyed-state.ts';
+import type { Changes } from '../operator.ts';
 
 /**
  * Where checkpoints live: named bytes, and one atomic, durable commit. Values carry their own checksum (see codec).

@@ -1,8 +1,8 @@
 import { RejectError, RunError } from '../errors.ts';
+import type { Changes } from '../operator.ts';
 import { type Batch, RawRecord } from '../operator.ts';
 import { StreamRecord } from '../record.ts';
 import { rawPayload } from './dead-letter.ts';
-import type { Changes } from './keyed-state.ts';
 import type { KeyedNode, Node, Rejection, Surroundings, Target } from './node.ts';
 import type { InputPartition } from './partition.ts';
 

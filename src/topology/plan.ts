@@ -1,4 +1,4 @@
-import type { Expression, RecordType } from '../operator.ts';
+import type { Expression, RecordType, StateSettings } from '../operator.ts';
 
 /**
  * A checked topology: what YAML and TypeScript both compile to, and all that the engine, the command line and the docs read.
@@ -10,6 +10,10 @@ export interface Plan {
   readonly description?: string;
   /** Stream that takes whatever has no `otherwise` or `late` of its own; without it, a file in the state folder does. */
   readonly otherwise?: string;
+  /** Where and how state is kept; on disk unless said otherwise. */
+  readonly state?: StateSettings;
+  /** `exactlyOnce`: refused unless every sink is. */
+  readonly delivery?: 'exactlyOnce' | 'atLeastOnce';
   /** In the order of the file. */
   readonly streams: readonly PlanStream[];
 }

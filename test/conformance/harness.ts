@@ -79,6 +79,7 @@ export async function openForTest(
     id: setup.id ?? 'readings.source',
     signal: abort.signal,
     resumed: setup.positions !== undefined,
+    claim: () => Promise.resolve(),
     position: (partition) => setup.positions?.[partition],
     assign: (partition) => void partitions.set(partition.id, partition),
     revoke: async (partition) => void partitions.delete(partition),

@@ -30,6 +30,7 @@ export function sourceContext(ports: Ports, positions: Record<string, Position> 
     id: 'readings.source',
     signal: stop.signal,
     resumed: Object.keys(positions).length > 0,
+    claim: () => Promise.resolve(),
     position: (partition) => positions[partition],
     assign: (partition) => void partitions.push(partition),
     revoke: async () => {},
