@@ -3,6 +3,7 @@ import { openDiskStore } from './engine/disk-store.ts';
 import type { Catalogue } from './engine/graph.ts';
 import { openJournal } from './engine/journal.ts';
 import { Run } from './engine/run.ts';
+import { MemoryStore, type StateStore } from './engine/store.ts';
 import type { Log, Ports } from './operator.ts';
 import { systemPorts } from './ports/system.ts';
 import type { Plan } from './topology/plan.ts';
@@ -31,7 +32,7 @@ export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} };
 export async function start(plan: Plan, catalogue: Catalogue, options: StartOptions = {}): Promise<Run> {
   const { log = silentLog, ports = systemPorts(), signal } = options;
   const state = stateFolder(plan, options);
-  const store = openDiskStore(state, { fresh: options.fresh === true });
+  const store = openStore(plan, state, options.fresh === true);
   try {
     const run = await Run.start({
       plan: withDeadLetters(plan, state),
@@ -39,7 +40,7 @@ export async function start(plan: Plan, catalogue: Catalogue, options: StartOpti
       catalogue,
       ports,
       log,
-      store,
+      ...(store && { store }),
       openJournal: (name, limits) =>
         openJournal(ports.disk, join(state, 'journal', name), { log, clock: ports.clock, ...limits }),
       ...(options.checkpointMs !== undefined && { checkpointMs: options.checkpointMs }),
@@ -50,9 +51,15 @@ export async function start(plan: Plan, catalogue: Catalogue, options: StartOpti
     void run.done.catch(() => undefined).finally(() => signal?.removeEventListener('abort', stop));
     return run;
   } catch (error) {
-    await store.close();
+    await store?.close();
     throw error;
   }
+}
+
+// State that lives with its source is opened with it.
+function openStore({ state: { store = 'disk' } = {} }: Plan, folder: string, fresh: boolean): StateStore | undefined {
+  if (store === 'disk') return openDiskStore(folder, { fresh });
+  return store === 'memory' ? new MemoryStore() : undefined;
 }
 
 /** Where a plan keeps its state. */

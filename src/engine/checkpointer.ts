@@ -26,6 +26,8 @@ export interface Covered {
   readonly failure: () => unknown;
   /** Ends the run, from this moment on. */
   readonly fail: (error: unknown) => void;
+  /** The sinks that write in the transaction which the store commits: what they write during a commit belongs to the next one. */
+  readonly transactional?: ReadonlyMap<string, SinkRunner>;
 }
 
 /**
@@ -90,15 +92,14 @@ export class Checkpointer {
 
   /**
    * Moves event time on because inputs are silent. Written before it is taken: after a crash the same step is taken at the
-   * same place, and windows close as they did. Resolves at once, with nothing done, while a checkpoint holds the intake.
+   * same place, and windows close as they did. Not so in transactions: nothing of what follows it can be seen before the commit that
+   * holds it too. Resolves at once, with nothing done, while a checkpoint holds the intake.
    */
   async takeIdleStep(task: Task, step: IdleStep): Promise<void> {
     if (this.gate.closed) return;
     this.gate.close();
     try {
-      const name = idleName(task.id, this.#idleSequence++);
-      await this.#store.commit({ puts: [[name, encode(name, step)]], removes: [] });
-      this.#idleSteps.set(name, { task, step });
+      if (this.#covered.transactional === undefined) await this.#record(task, step);
       this.changed();
       task.takeIdleStep(step);
     } catch (error) {
@@ -107,6 +108,12 @@ export class Checkpointer {
     } finally {
       this.gate.open();
     }
+  }
+
+  async #record(task: Task, step: IdleStep): Promise<void> {
+    const name = idleName(task.id, this.#idleSequence++);
+    await this.#store.commit({ puts: [[name, encode(name, step)]], removes: [] });
+    this.#idleSteps.set(name, { task, step });
   }
 
   /** Gives a restored task the idle steps that were taken after its checkpoint. */
@@ -122,16 +129,19 @@ export class Checkpointer {
 
   async #cutAndCommit(ended: boolean): Promise<void> {
     const changes: Changes = { puts: [], removes: [] };
+    const transactional = [...(this.#covered.transactional?.values() ?? [])];
     let checkpoint: Checkpoint;
     while (this.gate.closed) await this.gate.closed;
     this.gate.close();
     try {
       await this.#flush();
       checkpoint = this.#cut(changes, ended);
+      for (const runner of transactional) runner.hold();
     } finally {
       this.gate.open();
     }
-    await this.#store.commit(changes);
+    await this.#store.commit(changes, Object.values(checkpoint.partitions)[0]?.position);
+    for (const runner of transactional) runner.release();
     this.last = checkpoint;
     await Promise.all(this.#covered.hosts.map((host) => host.committed()));
   }
@@ -141,7 +151,10 @@ export class Checkpointer {
     for (;;) {
       const failure = this.#covered.failure();
       if (failure !== undefined) throw failure;
-      const busy = [...this.#covered.runners.values()].filter(({ pending }) => pending > 0);
+      const tasks = [...this.#covered.tasks.values()];
+      const busy = [...this.#covered.runners.values()].filter((runner) =>
+        tasks.some((task) => runner.pendingOf(task) > 0),
+      );
       if (busy.length === 0) return;
       await Promise.all(busy.map((runner) => runner.progress()));
     }

@@ -3,18 +3,18 @@ import { RunError } from '../errors.ts';
 import type { Batch, Journal, Log, Ports } from '../operator.ts';
 import type { StreamRecord } from '../record.ts';
 import type { Plan } from '../topology/plan.ts';
-import { checkCompatible, stepIdentities } from './checkpoint.ts';
-import { Checkpointer } from './checkpointer.ts';
-import { closeConnections, warnOfClosing } from './closing.ts';
-import { type Catalogue, definitionOf, Graph } from './graph.ts';
+import { stepIdentities } from './checkpoint.ts';
+import { closeConnections } from './closing.ts';
+import { type Catalogue, definitionOf, Graph, type PlannedSource } from './graph.ts';
 import { dueIdleStep } from './idle.ts';
+import { Outputs } from './outputs.ts';
 import type { InputPartition } from './partition.ts';
-import { SinkRunner } from './sink-runner.ts';
 import { SourceHost } from './source-host.ts';
 import { readStatus, type Status } from './status.ts';
 import type { StateStore } from './store.ts';
 import type { Task } from './task.ts';
-import { Tasks } from './tasks.ts';
+import type { Unit } from './unit.ts';
+import { Units } from './units.ts';
 
 export interface RunOptions {
   readonly plan: Plan;
@@ -22,7 +22,8 @@ export interface RunOptions {
   readonly catalogue: Catalogue;
   readonly ports: Ports;
   readonly log: Log;
-  readonly store: StateStore;
+  /** Where state is kept; not needed where it lives with the source. */
+  readonly store?: StateStore;
   /** Opens the durable log of a source under the state folder. */
   openJournal(name: string, options?: { readonly maxBytes?: number }): Promise<Journal>;
   /** A checkpoint is taken so often, in ms; 5,000 unless given. */
@@ -45,15 +46,14 @@ export class Run {
   readonly #options: RunOptions;
   readonly #graph: Graph;
   readonly #hosts: SourceHost[] = [];
-  readonly #runners = new Map<string, SinkRunner>();
-  readonly #tasks: Tasks;
-  readonly #checkpointer: Checkpointer;
+  readonly #outputs = new Outputs();
+  readonly #units: Units;
   readonly #intake = new AbortController();
   readonly #life = new AbortController();
   readonly #status: BehaviorSubject<Status>;
   /** All is open, and who started the run has had the time to subscribe. */
   #begun = false;
-  #asked = false;
+  readonly #asked = new Set<Unit>();
   #failure: unknown;
   #shutting: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
@@ -62,24 +62,17 @@ export class Run {
   private constructor(options: RunOptions) {
     this.#options = options;
     this.#graph = new Graph(options.plan, options.catalogue);
-    const { plan, topologyHash: hash, store, ports } = options;
-    const steps = stepIdentities(plan, options.catalogue);
-    this.#tasks = new Tasks({ ...options, graph: this.#graph, runners: this.#runners });
-    this.#checkpointer = new Checkpointer(
-      store,
-      ports.clock,
-      { plan, hash, steps },
-      {
-        tasks: this.#tasks.all,
-        hosts: this.#hosts,
-        runners: this.#runners,
-        failure: () => this.#failure,
-        fail: (error) => this.#fail(error),
-      },
-    );
-    const { last } = this.#checkpointer;
-    if (last) checkCompatible(last, plan, steps);
-    if (last?.ended) throw hasEnded(plan.name, last);
+    this.#units = new Units({
+      ...options,
+      graph: this.#graph,
+      steps: stepIdentities(options.plan, options.catalogue),
+      outputs: this.#outputs,
+      hosts: this.#hosts,
+      signal: this.#life.signal,
+      stopping: () => this.#intake.signal.aborted || this.#closing !== undefined,
+      failure: () => this.#failure,
+      fail: (error) => this.#fail(error),
+    });
     let finish!: Finish;
     this.done = new Promise((resolve, reject) => {
       finish = { resolve, reject };
@@ -94,7 +87,7 @@ export class Run {
   static async start(options: RunOptions): Promise<Run> {
     const run = new Run(options);
     try {
-      await run.#openSinks();
+      await run.#units.open();
       await run.#openSources();
     } catch (error) {
       await run.#shut();
@@ -122,7 +115,7 @@ export class Run {
         `The topology has no stream \`${stream}\`. Its streams are ${names.map((name) => `\`${name}\``).join(', ')}.`,
       );
     }
-    return this.#tasks.watch(stream).asObservable();
+    return this.#outputs.watch(stream);
   }
 
   /** The status after each checkpoint, and at the end. */
@@ -131,11 +124,13 @@ export class Run {
   }
 
   status(): Status {
+    const units = [...this.#units];
+    const checkpoints = units.flatMap(({ checkpointer }) => checkpointer.last ?? []);
     return readStatus(
       this.#options.plan.name,
-      this.#tasks.all.values(),
-      this.#runners.values(),
-      this.#checkpointer.last,
+      units.flatMap(({ tasks }) => [...tasks.all.values()]),
+      this.#units.runners(),
+      checkpoints.sort((a, b) => b.at - a.at)[0],
     );
   }
 
@@ -147,7 +142,7 @@ export class Run {
 
   /** Takes a checkpoint now, when anything has changed since the last one. What goes wrong ends the run. */
   async checkpoint(): Promise<void> {
-    await this.#takeCheckpoint();
+    await Promise.all([...this.#units].map((unit) => this.#takeCheckpoint(unit)));
   }
 
   /** Ends at once, without waiting for sinks and without a checkpoint: the last one stands. */
@@ -156,35 +151,18 @@ export class Run {
     this.#fail(reason);
   }
 
-  async #openSinks(): Promise<void> {
-    const { plan, catalogue, ports, log } = this.#options;
-    for (const stream of plan.streams) {
-      for (const step of stream.steps.filter(({ kind }) => kind === 'sink')) {
-        const sink = await definitionOf(catalogue, 'sink', step.operator).open(step.options, {
-          ports,
-          log,
-          topology: plan.name,
-          stream: stream.name,
-          id: step.id,
-          signal: this.#life.signal,
-          recordId,
-        });
-        this.#runners.set(step.id, new SinkRunner(step.id, sink, (error) => this.#fail(error)));
-      }
-    }
-  }
-
   async #openSources(): Promise<void> {
     const { catalogue, ports, log, plan } = this.#options;
     for (const source of this.#graph.sources()) {
-      const host = new SourceHost(source, definitionOf(catalogue, 'source', source.step.operator), {
+      const host: SourceHost = new SourceHost(source, definitionOf(catalogue, 'source', source.step.operator), {
         ports,
         log,
         topology: plan.name,
-        resumed: this.#checkpointer.last !== undefined,
+        resumed: this.#units.resumed,
         signal: this.#intake.signal,
-        stored: (name) => this.#checkpointer.stored(name),
-        taskFor: (planned, input) => this.#tasks.of(planned, input, this.#complete(), this.#checkpointer),
+        claim: (partitions) => this.#units.claim(host, partitions),
+        stored: (name) => this.#units.of(name)?.checkpointer.stored(name),
+        taskFor: (planned, input) => this.#taskFor(planned, input),
         ingest: (task, input, batch) => this.#ingest(task, input, batch),
         partitionEnded: (task, input) => this.#partitionEnded(task, input),
         partitionLeft: (task, input) => this.#partitionLeft(task, input),
@@ -199,27 +177,37 @@ export class Run {
     }
   }
 
-  #complete(): string[] {
-    return this.#hosts.filter((host) => host.complete).map((host) => host.source.step.id);
+  #taskFor(source: PlannedSource, input: InputPartition): Task {
+    const { tasks, checkpointer } = this.#units.of(input.name)!;
+    const complete = this.#hosts.filter((host) => host.complete).map((host) => host.source.step.id);
+    return tasks.of(source, input, complete, checkpointer);
   }
 
   async #ingest(task: Task, input: InputPartition, batch: Batch): Promise<void> {
-    const { gate } = this.#checkpointer;
-    while (gate.closed) await gate.closed;
-    if (this.#intake.signal.aborted) return;
-    this.#checkpointer.changed(batch.length);
+    const unit = await this.#ready(input);
+    if (unit === undefined) return;
+    const { checkpointer, runners } = unit;
+    checkpointer.changed(batch.length);
     this.#whole(input, () => task.ingest(input, batch));
-    for (const runner of this.#runners.values()) while (runner.full && !this.#failure) await runner.progress();
-    if (this.#checkpointer.records >= (this.#options.checkpointRecords ?? 1_000_000)) void this.#takeCheckpointOnce();
+    for (const runner of runners.values()) while (runner.full && unit.failure === undefined) await runner.progress();
+    if (checkpointer.records >= (this.#options.checkpointRecords ?? 1_000_000)) void this.#takeCheckpointOnce(unit);
   }
 
   async #partitionEnded(task: Task, input: InputPartition): Promise<void> {
-    const { gate } = this.#checkpointer;
-    while (gate.closed) await gate.closed;
-    if (this.#intake.signal.aborted) return;
-    this.#checkpointer.changed();
+    const unit = await this.#ready(input);
+    if (unit === undefined) return;
+    unit.checkpointer.changed();
     this.#whole(input, () => task.end(input));
     this.#endWhatIsComplete();
+  }
+
+  // The unit of a partition once nothing holds its intake; `undefined` when nothing may be taken in any more.
+  async #ready(input: InputPartition): Promise<Unit | undefined> {
+    const unit = this.#units.of(input.name);
+    if (unit === undefined) return undefined;
+    const { gate } = unit.checkpointer;
+    while (gate.closed) await gate.closed;
+    return this.#intake.signal.aborted || unit.failure !== undefined ? undefined : unit;
   }
 
   // Whatever throws in there leaves its task by half: the run ends in this very moment, before a checkpoint can hold that.
@@ -233,15 +221,18 @@ export class Run {
   }
 
   async #partitionLeft(task: Task, input: InputPartition): Promise<void> {
-    this.#checkpointer.changed();
-    await this.#checkpointer.take();
-    this.#checkpointer.changed();
-    this.#whole(input, () => this.#tasks.leave(task, input));
+    // Its new owner begins where the last commit stands: the rest is taken back with its transaction.
+    if (this.#units.transactional) return this.#units.drop(input.name);
+    const { checkpointer, tasks } = this.#units.of(input.name)!;
+    checkpointer.changed();
+    await checkpointer.take();
+    checkpointer.changed();
+    this.#whole(input, () => tasks.leave(task, input));
   }
 
   #sourceComplete(source: string): void {
     try {
-      this.#tasks.expectNoMore(source, this.#checkpointer);
+      for (const { tasks, checkpointer } of this.#units) tasks.expectNoMore(source, checkpointer);
     } catch (error) {
       this.#fail(error);
     }
@@ -252,11 +243,9 @@ export class Run {
   #endWhatIsComplete(): void {
     if (!this.#begun || this.#closing !== undefined || this.#failure !== undefined) return;
     const open = this.#hosts.filter((host) => !host.ended);
+    const names = open.map((host) => host.source.step.id);
     try {
-      this.#tasks.finish(
-        open.map((host) => host.source.step.id),
-        this.#checkpointer,
-      );
+      for (const { tasks, checkpointer } of this.#units) tasks.finish(names, checkpointer);
     } catch (error) {
       this.#fail(error);
       return;
@@ -264,21 +253,21 @@ export class Run {
     if (open.length === 0) this.#closing = this.#close(true);
   }
 
-  async #takeCheckpoint(): Promise<void> {
+  async #takeCheckpoint(unit: Unit): Promise<void> {
     try {
-      await this.#checkpointer.take();
+      await unit.checkpointer.take();
       this.#status.next(this.status());
     } catch (error) {
-      this.#fail(error);
+      unit.fail(error);
     }
   }
 
   // While one is asked for, a fast input does not ask again: the ones in line would follow each other without a pause.
-  async #takeCheckpointOnce(): Promise<void> {
-    if (this.#asked) return;
-    this.#asked = true;
-    await this.#takeCheckpoint();
-    this.#asked = false;
+  async #takeCheckpointOnce(unit: Unit): Promise<void> {
+    if (this.#asked.has(unit)) return;
+    this.#asked.add(unit);
+    await this.#takeCheckpoint(unit);
+    this.#asked.delete(unit);
   }
 
   async #everyInterval(): Promise<void> {
@@ -286,7 +275,7 @@ export class Run {
     for (;;) {
       await ports.clock.sleep(checkpointMs, this.#intake.signal);
       if (this.#intake.signal.aborted) return;
-      await this.#takeCheckpoint();
+      await this.checkpoint();
     }
   }
 
@@ -296,15 +285,17 @@ export class Run {
       await ports.clock.sleep(silenceMs, this.#intake.signal);
       if (this.#intake.signal.aborted) return;
       const readers = this.#hosts.flatMap((host) => [...host.readers]);
-      for (const task of this.#tasks.all.values()) {
-        const silences = readers
-          .filter((reader) => reader.task === task)
-          .map(({ input, partition, waitingSince }) => ({
-            input,
-            since: partition.caughtUp ? waitingSince : undefined,
-          }));
-        const step = dueIdleStep(task, silences, ports.clock.now());
-        if (step) await this.#checkpointer.takeIdleStep(task, step);
+      for (const { tasks, checkpointer } of this.#units) {
+        for (const task of tasks.all.values()) {
+          const silences = readers
+            .filter((reader) => reader.task === task)
+            .map(({ input, partition, waitingSince }) => ({
+              input,
+              since: partition.caughtUp ? waitingSince : undefined,
+            }));
+          const step = dueIdleStep(task, silences, ports.clock.now());
+          if (step) await checkpointer.takeIdleStep(task, step);
+        }
       }
     }
   }
@@ -313,14 +304,24 @@ export class Run {
     try {
       if (!ended) this.#intake.abort();
       await Promise.all(this.#hosts.map((host) => host.rest()));
-      if (ended) this.#checkpointer.changed();
-      await this.#checkpointer.take(ended);
+      await Promise.all([...this.#units].map((unit) => this.#lastCheckpoint(unit, ended)));
     } catch (error) {
       this.#fail(error);
     }
     if (this.#failure !== undefined) return;
     await this.#shut();
     if (this.#failure === undefined) this.#finish.resolve();
+  }
+
+  // Of an input that has ended nobody will read the rest; otherwise what a lost unit did is done again after the next start.
+  async #lastCheckpoint(unit: Unit, ended: boolean): Promise<void> {
+    try {
+      if (ended) unit.checkpointer.changed();
+      await unit.checkpointer.take(ended);
+    } catch (error) {
+      unit.fail(error);
+    }
+    if (ended && unit.failure !== undefined) throw unit.failure;
   }
 
   #fail(error: unknown): void {
@@ -337,28 +338,14 @@ export class Run {
   }
 
   async #closeAll(): Promise<void> {
-    const { log, store, ports } = this.#options;
+    const { log, ports } = this.#options;
     this.#intake.abort();
     const force = this.#life.signal;
-    await closeConnections(this.#hosts, this.#runners.values(), { clock: ports.clock, log, force });
+    await closeConnections(this.#hosts, this.#units.runners(), { clock: ports.clock, log, force });
     this.#life.abort();
-    await store.close().catch((reason) => warnOfClosing(log, reason));
-    this.#tasks.completeWatched();
+    await this.#units.close();
+    this.#outputs.complete();
     this.#status.next(this.status());
     this.#status.complete();
   }
-}
-
-/** The same text for the same result, after any restart and in any replay. */
-function recordId(record: StreamRecord): string {
-  const { window } = record;
-  if (window) return `${window.step}/${String(record.key)}/${window.start}`;
-  return `${record.origin}/${record.offset}`;
-}
-
-function hasEnded(name: string, { id, at }: { id: number; at: number }): RunError {
-  return new RunError(
-    `The input of \`${name}\` has ended and its windows are closed (checkpoint ${id} of ${new Date(at).toISOString()}). ` +
-      'Start with --fresh to process it again from the beginning.',
-  );
 }

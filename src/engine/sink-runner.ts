@@ -13,6 +13,8 @@ export class SinkRunner {
   readonly #fail: (error: unknown) => void;
   #queue: { task: Task; records: StreamRecord[] }[] = [];
   #waiting = 0;
+  readonly #waitingOf = new Map<Task, number>();
+  #held = false;
   #writing = false;
   #room: (() => void)[] = [];
   #ended = false;
@@ -29,6 +31,11 @@ export class SinkRunner {
     return this.#waiting;
   }
 
+  /** Those of one task. */
+  pendingOf(task: Task): number {
+    return this.#waitingOf.get(task) ?? 0;
+  }
+
   /** So much waits that a source has to pause. */
   get full(): boolean {
     return this.#waiting >= 2 * this.#maxRecords;
@@ -36,7 +43,18 @@ export class SinkRunner {
 
   enqueue(task: Task, records: StreamRecord[]): void {
     this.#queue.push({ task, records });
-    this.#waiting += records.length;
+    this.#count(task, records.length);
+    if (!this.#writing) void this.#write();
+  }
+
+  /** Keeps what comes from now on: a transaction is being committed, and it belongs to the next. Nothing may be pending. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  /** Writes what has gathered since `hold`. */
+  release(): void {
+    this.#held = false;
     if (!this.#writing) void this.#write();
   }
 
@@ -55,14 +73,14 @@ export class SinkRunner {
   async #write(): Promise<void> {
     this.#writing = true;
     try {
-      while (this.#queue.length > 0 && !this.#ended) {
+      while (this.#queue.length > 0 && !this.#ended && !this.#held) {
         const { records, owners } = this.#take();
         const refused = (await this.#sink.write(records)) ?? [];
         this.counts.written += records.length - refused.length;
         this.counts.refused += refused.length;
         // Before the count falls: whoever waits for an empty sink must also wait for the dead letters of this batch.
         for (const { index, message } of refused) owners[index]!.refuse(this.id, records[index]!, message);
-        this.#waiting -= records.length;
+        this.#done(owners);
         this.#wake();
       }
     } catch (error) {
@@ -87,6 +105,21 @@ export class SinkRunner {
       if (first.records.length === 0) this.#queue.shift();
     }
     return { records, owners };
+  }
+
+  // Owners stand in runs: one look at the map for each run, not for each record.
+  #done(owners: readonly Task[]): void {
+    for (let from = 0, to = 0; from < owners.length; from = to) {
+      while (to < owners.length && owners[to] === owners[from]) to++;
+      this.#count(owners[from]!, from - to);
+    }
+  }
+
+  #count(task: Task, records: number): void {
+    this.#waiting += records;
+    const left = this.pendingOf(task) + records;
+    if (left === 0) this.#waitingOf.delete(task);
+    else this.#waitingOf.set(task, left);
   }
 
   #wake(): void {

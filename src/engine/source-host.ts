@@ -22,6 +22,8 @@ export interface HostContext {
   readonly topology: string;
   readonly resumed: boolean;
   readonly signal: AbortSignal;
+  /** Makes the state of partitions ours, by their ids in the source. */
+  claim(partitions: readonly string[]): Promise<void>;
   stored(partition: string): StoredPartition | undefined;
   /** Gives the task that owns this partition, built and restored. */
   taskFor(source: PlannedSource, input: InputPartition): Task;
@@ -94,6 +96,11 @@ export class SourceHost {
     this.#begin();
   }
 
+  /** The work on a partition since its last commit was dropped: the source has to claim and assign it again. */
+  restart(partition: string, fenced: boolean): void {
+    this.#open?.restart?.(partition, fenced);
+  }
+
   /** Resolves when every loop has come to rest after the signal was aborted. */
   async rest(): Promise<void> {
     this.#begin();
@@ -129,7 +136,7 @@ export class SourceHost {
       id: step.id,
       signal,
       resumed,
-      claim: () => Promise.resolve(),
+      claim: (partitions) => this.#context.claim(partitions),
       position: (partition) => stored(`${step.id}/${partition}`)?.position,
       assign: (partition) => this.#assign(partition),
       revoke: (partition) => this.#revoke(partition),

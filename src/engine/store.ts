@@ -1,4 +1,4 @@
-import type { Changes } from '../operator.ts';
+import type { Changes, Position } from '../operator.ts';
 
 /**
  * Where checkpoints live: named bytes, and one atomic, durable commit. Values carry their own checksum (see codec).
@@ -8,8 +8,8 @@ export interface StateStore {
   get(name: string): Buffer | undefined;
   /** All values whose name begins with `prefix`. */
   entries(prefix: string): Iterable<[name: string, bytes: Buffer]>;
-  /** All or nothing; durable once it resolves. */
-  commit(changes: Changes): Promise<void>;
+  /** All or nothing; durable once it resolves. `position` is for stores that live with a source. */
+  commit(changes: Changes, position?: Position): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -1,8 +1,7 @@
-import { Subject } from 'rxjs';
-import type { StreamRecord } from '../record.ts';
 import { type BuildContext, buildTask, statePrefix } from './build-task.ts';
 import type { Checkpointer } from './checkpointer.ts';
 import type { Catalogue, Graph, PlannedSource } from './graph.ts';
+import type { Outputs } from './outputs.ts';
 import type { InputPartition } from './partition.ts';
 import type { SinkRunner } from './sink-runner.ts';
 import type { StateStore } from './store.ts';
@@ -15,13 +14,13 @@ export interface TaskParts {
   readonly topologyHash: string;
   readonly store: StateStore;
   readonly runners: ReadonlyMap<string, SinkRunner>;
+  readonly outputs: Outputs;
 }
 
-/** The tasks of a run: made and restored when their first partition comes, gone with their last one. */
+/** The tasks of a unit: made and restored when their first partition comes, gone with their last one. */
 export class Tasks {
   readonly all = new Map<string, Task>();
   readonly #parts: TaskParts;
-  readonly #watched = new Map<string, Subject<readonly StreamRecord[]>>();
 
   constructor(parts: TaskParts) {
     this.#parts = parts;
@@ -69,21 +68,6 @@ export class Tasks {
     if (task.partitions.length === 0) this.all.delete(task.id);
   }
 
-  /** The records at the end of a stream, whichever task they come from. */
-  watch(stream: string): Subject<readonly StreamRecord[]> {
-    let subject = this.#watched.get(stream);
-    if (subject === undefined) {
-      subject = new Subject();
-      this.#watched.set(stream, subject);
-    }
-    return subject;
-  }
-
-  /** Tells whoever watches a stream that nothing more comes. */
-  completeWatched(): void {
-    for (const subject of this.#watched.values()) subject.complete();
-  }
-
   #starts({ stream, shared }: PlannedSource): string[] {
     if (shared === undefined) return [stream.name];
     const all = this.#parts.graph.sources().filter(({ step }) => shared.includes(step.id));
@@ -91,6 +75,6 @@ export class Tasks {
   }
 
   #context(): BuildContext {
-    return { ...this.#parts, watched: (stream) => this.watch(stream) };
+    return { ...this.#parts, watched: (stream) => this.#parts.outputs.of(stream) };
   }
 }

@@ -207,6 +207,7 @@ function collected(plan: Plan): Plan {
   return {
     ...plan,
     otherwise,
+    state: { ...plan.state, store: 'memory' },
     streams: streams.map((stream) => ({
       ...stream,
       steps: [

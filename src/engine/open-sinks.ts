@@ -1,0 +1,47 @@
+import type { Log, Ports, Transaction } from '../operator.ts';
+import type { StreamRecord } from '../record.ts';
+import type { Plan, PlanStep } from '../topology/plan.ts';
+import { type Catalogue, definitionOf } from './graph.ts';
+import { SinkRunner } from './sink-runner.ts';
+
+/** What sinks are opened with. */
+export interface SinkOpening {
+  readonly plan: Plan;
+  readonly catalogue: Catalogue;
+  readonly ports: Ports;
+  readonly log: Log;
+  /** Aborted when the run is forced to end. */
+  readonly signal: AbortSignal;
+  readonly transaction?: Transaction;
+  /** Which of the plan's sinks. */
+  readonly which: (step: PlanStep) => boolean;
+  /** Takes what ends a sink. */
+  readonly fail: (error: unknown) => void;
+}
+
+/** Opens sinks one after the other into `runners`: what is open stays there, to be closed, when a later one rejects. */
+export async function openSinks(runners: Map<string, SinkRunner>, opening: SinkOpening): Promise<void> {
+  const { plan, catalogue, ports, log, signal, transaction, which, fail } = opening;
+  for (const stream of plan.streams) {
+    for (const step of stream.steps.filter((each) => each.kind === 'sink' && which(each))) {
+      const sink = await definitionOf(catalogue, 'sink', step.operator).open(step.options, {
+        ports,
+        log,
+        topology: plan.name,
+        stream: stream.name,
+        id: step.id,
+        signal,
+        recordId,
+        ...(transaction && { transaction }),
+      });
+      runners.set(step.id, new SinkRunner(step.id, sink, fail));
+    }
+  }
+}
+
+/** The same text for the same result, after any restart and in any replay. */
+function recordId(record: StreamRecord): string {
+  const { window } = record;
+  if (window) return `${window.step}/${String(record.key)}/${window.start}`;
+  return `${record.origin}/${record.offset}`;
+}

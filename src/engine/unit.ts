@@ -1,0 +1,134 @@
+import { RunError } from '../errors.ts';
+import { type PartitionState, type Ports, TransactionError } from '../operator.ts';
+import type { Plan } from '../topology/plan.ts';
+import { checkCompatible, type StepIdentity } from './checkpoint.ts';
+import { Checkpointer } from './checkpointer.ts';
+import type { Catalogue, Graph } from './graph.ts';
+import type { Outputs } from './outputs.ts';
+import type { SinkRunner } from './sink-runner.ts';
+import type { SourceHost } from './source-host.ts';
+import type { StateStore } from './store.ts';
+import { Tasks } from './tasks.ts';
+
+/** What all units of a run have in common. */
+export interface UnitParts {
+  readonly plan: Plan;
+  readonly topologyHash: string;
+  readonly catalogue: Catalogue;
+  readonly graph: Graph;
+  readonly steps: Record<string, StepIdentity>;
+  readonly ports: Ports;
+  readonly outputs: Outputs;
+  /** What has ended the run, if anything. */
+  readonly failure: () => unknown;
+  /** Ends the run. */
+  readonly fail: (error: unknown) => void;
+}
+
+/**
+ * What is committed together: tasks, the sinks they write to, and the store of their state. A run is one unit, or, where state lives
+ * with the source, one unit for each source partition, which comes and goes with it.
+ */
+export class Unit {
+  readonly tasks: Tasks;
+  readonly checkpointer: Checkpointer;
+  /** All sinks by id: those of this unit alone, and those that the run has for all. */
+  readonly runners: ReadonlyMap<string, SinkRunner>;
+  /** Those that write for this unit alone. */
+  readonly own: ReadonlyMap<string, SinkRunner>;
+  readonly #parts: UnitParts;
+  readonly #store: StateStore | PartitionState;
+  readonly #onLost: ((error: TransactionError) => void) | undefined;
+  #lost: TransactionError | undefined;
+  #closing: Promise<void> | undefined;
+
+  private constructor(
+    parts: UnitParts,
+    store: StateStore | PartitionState,
+    sinks: { all: ReadonlyMap<string, SinkRunner>; own: ReadonlyMap<string, SinkRunner> },
+    hosts: readonly SourceHost[],
+    onLost?: (error: TransactionError) => void,
+  ) {
+    const { plan, topologyHash: hash, steps, ports } = parts;
+    this.#parts = parts;
+    this.#store = store;
+    this.own = sinks.own;
+    this.#onLost = onLost;
+    this.runners = sinks.all;
+    this.tasks = new Tasks({ ...parts, store, runners: this.runners });
+    this.checkpointer = new Checkpointer(
+      store,
+      ports.clock,
+      { plan, hash, steps },
+      {
+        tasks: this.tasks.all,
+        hosts,
+        runners: this.runners,
+        failure: () => this.failure,
+        fail: (error) => this.fail(error),
+        ...(onLost && { transactional: sinks.own }),
+      },
+    );
+    const { last } = this.checkpointer;
+    if (last) checkCompatible(last, plan, steps);
+    if (last?.ended) throw hasEnded(plan.name, last);
+  }
+
+  /** All of a run. Throws a RunError when the state does not fit the plan. */
+  static ofRun(
+    parts: UnitParts,
+    store: StateStore,
+    runners: ReadonlyMap<string, SinkRunner>,
+    hosts: readonly SourceHost[],
+  ): Unit {
+    return new Unit(parts, store, { all: runners, own: new Map() }, hosts);
+  }
+
+  /**
+   * One source partition, whose state lives with the source. A transaction that fails ends this unit alone: `onLost` is told, and
+   * nothing of the unit counts any more but what was committed. Throws a RunError when the state does not fit the plan.
+   */
+  static ofPartition(
+    parts: UnitParts,
+    state: PartitionState,
+    sinks: { all: ReadonlyMap<string, SinkRunner>; own: ReadonlyMap<string, SinkRunner> },
+    onLost: (error: TransactionError) => void,
+  ): Unit {
+    return new Unit(parts, state, sinks, [], onLost);
+  }
+
+  /** What has ended this unit or the run, if anything: no checkpoint is taken any more. */
+  get failure(): unknown {
+    return this.#parts.failure() ?? this.#lost;
+  }
+
+  /** Ends this unit, when it is one that can be begun again from its last commit, or the run. */
+  fail(error: unknown): void {
+    if (this.#onLost === undefined || !(error instanceof TransactionError)) this.#parts.fail(error);
+    else if (this.#lost === undefined) {
+      this.#lost = error;
+      this.#onLost(error);
+    }
+  }
+
+  /** Ends the unit without a commit: whoever claims its partition goes on from the last one. Never rejects. */
+  drop(): Promise<void> {
+    this.#lost ??= new TransactionError('The partition has been given back.', false);
+    return this.close();
+  }
+
+  /** Closes the sinks of this unit alone and the store. Rejects when the store does. */
+  close(): Promise<void> {
+    this.#closing ??= Promise.allSettled([...this.own.values()].map((runner) => runner.close())).then(() =>
+      this.#store.close(),
+    );
+    return this.#closing;
+  }
+}
+
+function hasEnded(name: string, { id, at }: { id: number; at: number }): RunError {
+  return new RunError(
+    `The input of \`${name}\` has ended and its windows are closed (checkpoint ${id} of ${new Date(at).toISOString()}). ` +
+      'Start with --fresh to process it again from the beginning.',
+  );
+}
