@@ -14,7 +14,7 @@ export interface StartOptions {
   readonly state?: string;
   /** Drops the checkpoints of that folder first. Journals stay: what they hold has been acknowledged. */
   readonly fresh?: boolean;
-  /** A checkpoint is taken so often, in ms; 5,000 unless given. */
+  /** A checkpoint is taken so often, in ms; unless given what the plan's `state.every` says, else 5,000. */
   readonly checkpointMs?: number;
   readonly log?: Log;
   readonly ports?: Ports;
@@ -30,9 +30,9 @@ export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} };
  * refused; nothing is running then.
  */
 export async function start(plan: Plan, catalogue: Catalogue, options: StartOptions = {}): Promise<Run> {
-  const { log = silentLog, ports = systemPorts(), signal } = options;
+  const { log = silentLog, ports = systemPorts(), signal, checkpointMs = plan.state?.every } = options;
   const state = stateFolder(plan, options);
-  const store = openStore(plan, state, options.fresh === true);
+  const store = openStore(plan, state, options);
   try {
     const run = await Run.start({
       plan: withDeadLetters(plan, state),
@@ -43,7 +43,7 @@ export async function start(plan: Plan, catalogue: Catalogue, options: StartOpti
       ...(store && { store }),
       openJournal: (name, limits) =>
         openJournal(ports.disk, join(state, 'journal', name), { log, clock: ports.clock, ...limits }),
-      ...(options.checkpointMs !== undefined && { checkpointMs: options.checkpointMs }),
+      ...(checkpointMs !== undefined && { checkpointMs }),
     });
     const stop = () => void run.stop().catch(() => undefined);
     if (signal?.aborted) stop();
@@ -57,9 +57,18 @@ export async function start(plan: Plan, catalogue: Catalogue, options: StartOpti
 }
 
 // State that lives with its source is opened with it.
-function openStore({ state: { store = 'disk' } = {} }: Plan, folder: string, fresh: boolean): StateStore | undefined {
+function openStore(
+  { state: { store = 'disk' } = {} }: Plan,
+  folder: string,
+  options: StartOptions,
+): StateStore | undefined {
+  const { log = silentLog, fresh = false } = options;
   if (store === 'disk') return openDiskStore(folder, { fresh });
-  return store === 'memory' ? new MemoryStore() : undefined;
+  if (store !== 'memory') return undefined;
+  log.warn(
+    'State is kept in memory: it is lost when this process ends, and inputs are read again as if for the first time.',
+  );
+  return new MemoryStore();
 }
 
 /** Where a plan keeps its state. */

@@ -1,5 +1,6 @@
 import type { Definition } from '../operator.ts';
 import { kebabCase } from '../topology/lookup.ts';
+import { deliveries, stateSchema } from '../topology/state-options.ts';
 import { isFreeForm } from '../topology/stream-reader.ts';
 import type { OptionSchema } from '../topology/values.ts';
 import { testDefinitions } from './test-schema.ts';
@@ -30,6 +31,11 @@ export function editorSchema(catalogue: readonly Definition[]): Json {
       otherwise: {
         type: 'string',
         description: 'Stream for all that is rejected or late and has no `otherwise` or `late` of its own.',
+      },
+      state: forEditors(stateSchema),
+      delivery: {
+        anyOf: [{ enum: deliveries }, { type: 'string', pattern: variable }],
+        description: '`exactlyOnce`: refused unless every sink is. Default: each sink does its best.',
       },
       streams: {
         type: 'object',

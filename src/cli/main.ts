@@ -22,7 +22,7 @@ function withRunning(command: Command): Command {
     .option('--for <duration>', 'stop by itself after so long, such as 30s')
     .option('--state <folder>', 'folder for checkpoints, journals and dead letters')
     .option('--fresh', 'drop the checkpoints of that folder and start anew')
-    .option('--checkpoint <duration>', 'take a checkpoint so often', '5s')
+    .option('--checkpoint <duration>', "take a checkpoint so often; 5s unless the topology's `state` says otherwise")
     .option('--shutdown-timeout <duration>', 'wait so long for the sinks when stopping', '30s')
     .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error']).default('info'));
 }

@@ -2,8 +2,9 @@ import pc from 'picocolors';
 import { catalogue } from '../../operators/index.ts';
 import { definitionOf } from '../engine/graph.ts';
 import type { Delivery, SinkDefinition } from '../operator.ts';
-import type { Plan, PlanStep } from '../topology/plan.ts';
+import { committingSource, type Plan, type PlanStep } from '../topology/plan.ts';
 import { planToJson } from '../topology/plan-json.ts';
+import { stateToOptions } from '../topology/state-options.ts';
 import { findTopology, type LoadFlags, loadOrExit, readEnvFiles } from './load.ts';
 
 /** `penstock plan`: prints the streams, the steps with their ids, and the delivery guarantee of each sink. */
@@ -16,7 +17,7 @@ export async function planCommand(given: string | undefined, flags: LoadFlags & 
 function asJson(plan: Plan): unknown {
   return {
     ...(planToJson(plan) as object),
-    delivery: Object.fromEntries(sinks(plan).map((step) => [step.id, delivery(step)])),
+    delivery: Object.fromEntries(sinks(plan).map((step) => [step.id, delivery(step, plan)])),
   };
 }
 
@@ -24,19 +25,19 @@ function sinks(plan: Plan): PlanStep[] {
   return plan.streams.flatMap(({ steps }) => steps.filter(({ kind }) => kind === 'sink'));
 }
 
-function delivery(step: PlanStep): Delivery {
+function delivery(step: PlanStep, plan: Plan): Delivery {
   const definition: SinkDefinition = definitionOf(catalogue, 'sink', step.operator);
-  return definition.delivery(step.options);
+  return definition.delivery(step.options, committingSource(plan));
 }
 
 function describe(plan: Plan): string {
-  const lines = [pc.bold(plan.name)];
+  const lines = [pc.bold(plan.name), ...describeState(plan)];
   for (const stream of plan.streams) {
     lines.push(
       '',
       `${pc.bold(stream.name)}${stream.from.length > 0 ? pc.dim(`  from ${stream.from.join(', ')}`) : ''}`,
     );
-    for (const step of stream.steps) lines.push(...describeStep(step));
+    for (const step of stream.steps) lines.push(...describeStep(step, plan));
   }
   if (plan.otherwise === undefined) {
     lines.push('', pc.dim('What has no `otherwise` goes to dead-letters.jsonl in the state folder.'));
@@ -44,13 +45,25 @@ function describe(plan: Plan): string {
   return `${lines.join('\n')}\n`;
 }
 
-function describeStep(step: PlanStep): string[] {
+function describeState({ state, delivery }: Plan): string[] {
+  const { store = 'disk', every, ...rest } = stateToOptions(state ?? {});
+  const where = { disk: 'on disk', memory: 'in memory, lost with the process', kafka: 'in Kafka, beside the source' }[
+    store
+  ];
+  const more = Object.entries({ ...rest, delivery }).flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name}: ${value}`],
+  );
+  const cadence = every === undefined ? '' : `, committed every ${every}`;
+  return [pc.dim(`State is kept ${where}${cadence}.${more.length > 0 ? ` ${more.join(', ')}.` : ''}`)];
+}
+
+function describeStep(step: PlanStep, plan: Plan): string[] {
   const routes = [step.otherwise && `rejected → ${step.otherwise}`, step.late && `late → ${step.late}`].filter(Boolean);
   const lines = [
     `  ${step.operator.padEnd(12)} ${pc.dim(step.id)}${routes.length > 0 ? `  ${routes.join(', ')}` : ''}`,
   ];
   if (step.kind === 'sink') {
-    const { level, reason } = delivery(step);
+    const { level, reason } = delivery(step, plan);
     lines.push(`  ${''.padEnd(12)} ${pc.green(level)}: ${reason}`);
   }
   const { time } = (step.options ?? {}) as { time?: unknown };

@@ -15,7 +15,7 @@ export interface RunFlags extends LoadFlags {
   readonly json?: boolean;
   readonly state?: string;
   readonly fresh?: boolean;
-  readonly checkpoint: string;
+  readonly checkpoint?: string;
   readonly shutdownTimeout: string;
   readonly logLevel: Level;
 }
@@ -33,7 +33,7 @@ export async function runPlan(plan: Plan, flags: RunFlags): Promise<void> {
   const log = createLog(flags.logLevel);
   const options: StartOptions = {
     log,
-    checkpointMs: checkedDuration('--checkpoint', flags.checkpoint),
+    ...(flags.checkpoint !== undefined && { checkpointMs: checkedDuration('--checkpoint', flags.checkpoint) }),
     ...(flags.state !== undefined && { state: flags.state }),
     ...(flags.fresh !== undefined && { fresh: flags.fresh }),
   };

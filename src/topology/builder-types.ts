@@ -10,6 +10,7 @@ import type {
 import type { StreamRecord } from '../record.ts';
 import type { Secret } from '../secret.ts';
 import type { Plan } from './plan.ts';
+import type { PlanDelivery, StateOptions } from './state-options.ts';
 
 /** Operators by name: what a builder makes its methods of. `penstock/operators` exports the three. */
 export interface Operators {
@@ -129,6 +130,10 @@ export interface TopologyOptions {
   readonly description?: string;
   /** Stream for all that is rejected or late and has no `otherwise` of its own. */
   readonly otherwise?: string;
+  /** Where and how state is kept. */
+  readonly state?: StateOptions;
+  /** `exactlyOnce`: refused unless every sink is. */
+  readonly delivery?: PlanDelivery;
   /** Folder that relative paths begin at. Default: the working directory. */
   readonly folder?: string;
   /** Reads the files that options name. Default: from the disk. */

@@ -80,12 +80,19 @@ export function createBuilder<const O extends Operators>(operators: O): Builder<
 
 function planOf(
   name: string,
-  { description, otherwise, folder = process.cwd(), readFile = (path) => readFileSync(path, 'utf8') }: TopologyOptions,
+  {
+    description,
+    otherwise,
+    state,
+    delivery,
+    folder = process.cwd(),
+    readFile = (path) => readFileSync(path, 'utf8'),
+  }: TopologyOptions,
   streams: readonly Stream[],
   catalogue: readonly Definition[],
 ): Plan {
   const report = new Report();
-  const top = { version: 1, name, description, otherwise };
+  const top = { version: 1, name, description, otherwise, state, delivery };
   const written = writtenValue(top, name) as Extract<Written, { kind: 'map' }>;
   const entries = new Map<string, Entry>();
   for (const stream of streams) {

@@ -1,5 +1,6 @@
 import type { RecordType } from '../operator.ts';
 import { checkGraph, Streams } from './check-graph.ts';
+import { checkKeeping } from './check-keeping.ts';
 import { checkTypes } from './check-types.ts';
 import type { Draft, DraftStep, DraftStream } from './draft.ts';
 import type { Plan, PlanStep } from './plan.ts';
@@ -12,6 +13,7 @@ export function compile(draft: Draft, report: Report, { observed = false } = {})
   checkGraph(draft, streams, report, observed);
   const order = inOrder(streams, report);
   const types = checkTypes(order, streams, draft.otherwise?.to, report);
+  checkKeeping(draft, report);
   if (report.failed) return undefined;
   const ids = stepIds(draft.streams);
   return {
@@ -19,6 +21,8 @@ export function compile(draft: Draft, report: Report, { observed = false } = {})
     name: draft.name,
     ...(draft.description !== undefined && { description: draft.description }),
     ...(draft.otherwise && { otherwise: draft.otherwise.to }),
+    ...(draft.keeping.settings && { state: draft.keeping.settings }),
+    ...(draft.keeping.delivery && { delivery: draft.keeping.delivery }),
     streams: draft.streams.map(({ name, from, steps }) => ({
       name,
       from: from.map(({ to }) => to),

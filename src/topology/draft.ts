@@ -1,5 +1,6 @@
 import { type Definition, defineStep, type Expression, Type } from '../operator.ts';
 import type { Site } from './report.ts';
+import type { Keeping } from './state-options.ts';
 import type { Special } from './values.ts';
 import type { Written } from './written.ts';
 
@@ -8,6 +9,7 @@ export interface Draft {
   readonly name: string;
   readonly description?: string;
   readonly otherwise?: Route;
+  readonly keeping: Keeping;
   readonly streams: readonly DraftStream[];
 }
 

@@ -5,12 +5,13 @@ import type { Lookup } from './lookup.ts';
 import { readParams } from './params.ts';
 import { checkName, routeOf, textOf } from './pieces.ts';
 import type { Report } from './report.ts';
+import { readKeeping } from './state-options.ts';
 import { StreamReader } from './stream-reader.ts';
 import { didYouMean, listed, nearest } from './suggest.ts';
 import { found } from './values.ts';
 import { entriesOf, plainValue, type Written, type WrittenMap } from './written.ts';
 
-const topKeys = ['version', 'name', 'description', 'params', 'otherwise', 'streams', 'tests'];
+const topKeys = ['version', 'name', 'description', 'params', 'otherwise', 'state', 'delivery', 'streams', 'tests'];
 
 /** Reads a whole topology. Reports what does not fit its grammar or an operator's options; gives what could be read. */
 export function readTopology(
@@ -40,12 +41,14 @@ export function readTopology(
       hint: 'Drop is said step by step: `otherwise: drop` beside the step.',
     });
   }
+  const keeping = readKeeping(written, { ...from, params }, report);
   const streams = readStreams(written, lookup, { ...from, params }, otherwise, report);
   const description = written.entries.get('description')?.value;
   return {
     name,
     ...(description && { description: textOf(description, 'description', report) }),
     ...(otherwise && { otherwise }),
+    keeping,
     streams,
   };
 }

@@ -9,7 +9,7 @@ import { nodeAt, siteAt, type Written } from './written.ts';
 
 /** What is being checked: an operator, as the user wrote it, and its options as written. */
 export interface About {
-  readonly definition: Definition;
+  readonly definition: Pick<Definition, 'options'>;
   readonly name: string;
   readonly written: Written;
   readonly report: Report;

@@ -1,4 +1,4 @@
-import type { Expression, RecordType, StateSettings } from '../operator.ts';
+import type { Committing, Expression, RecordType, StateSettings } from '../operator.ts';
 
 /**
  * A checked topology: what YAML and TypeScript both compile to, and all that the engine, the command line and the docs read.
@@ -41,4 +41,11 @@ export interface PlanStep {
   readonly late?: string;
   /** What is known of the records after this step. */
   readonly type?: RecordType;
+}
+
+/** The source in whose transactions a plan commits; `undefined` when its state is kept on disk or in memory. */
+export function committingSource({ state, streams }: Plan): (Committing & { readonly id: string }) | undefined {
+  const { store = 'disk' } = state ?? {};
+  if (store === 'disk' || store === 'memory') return undefined;
+  return streams.flatMap(({ steps }) => steps).find(({ kind, operator }) => kind === 'source' && operator === store);
 }

@@ -2,6 +2,7 @@ import { stringify } from 'yaml';
 import type { Definition } from '../operator.ts';
 import { Secret } from '../secret.ts';
 import type { Plan, PlanStep } from './plan.ts';
+import { stateToOptions } from './state-options.ts';
 import { isFreeForm } from './stream-reader.ts';
 import { alternatives, childSchemas, type OptionSchema } from './values.ts';
 
@@ -17,12 +18,14 @@ export function toYaml(plan: Plan, catalogue: readonly Definition[]): string {
       ...steps.map((step) => item(step, catalogue)),
     ],
   ]);
-  const { version, name, description, otherwise } = plan;
+  const { version, name, description, otherwise, state, delivery } = plan;
   const top = {
     version,
     name,
     ...(description !== undefined && { description }),
     ...(otherwise !== undefined && { otherwise }),
+    ...(state !== undefined && { state: stateToOptions(state) }),
+    ...(delivery !== undefined && { delivery }),
   };
   return stringify(
     { ...top, streams: Object.fromEntries(streams) },

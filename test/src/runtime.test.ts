@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { fileSink } from '../../operators/file/index.ts';
 import type { Definition } from '../../src/operator.ts';
-import { start } from '../../src/runtime.ts';
+import { ManualClock } from '../../src/ports/memory.ts';
+import { systemPorts } from '../../src/ports/system.ts';
+import { silentLog, start } from '../../src/runtime.ts';
 import {
   at,
   catalogue,
@@ -54,6 +56,43 @@ describe('start', () => {
     const second = await start(plan, definitions, { state });
     expect(second.status().partitions[0]).toMatchObject({ offset: 0 });
     await second.stop();
+  });
+
+  test('with `store: memory` leaves nothing behind, says so, and reads its input anew', async () => {
+    const { definitions } = world();
+    const warned: string[] = [];
+    const log = { ...silentLog, warn: (message: string) => warned.push(message) };
+    for (let n = 1; n <= 2; n++) {
+      const run = await start({ ...plan, state: { store: 'memory' } }, definitions, { state, log });
+      await until(() => run.status().partitions[0]?.read === 1);
+      await run.stop();
+      expect([run.status().checkpoint?.id, warned.length]).toEqual([1, n]);
+    }
+    expect(warned[0]).toMatch(/memory: it is lost/);
+    expect(existsSync(join(state, 'state.mdb'))).toBe(false);
+  });
+
+  test.each([
+    { every: 20_000, checkpointMs: undefined, taken: 20_000 },
+    { every: 20_000, checkpointMs: 7_000, taken: 7_000 },
+    { every: undefined, checkpointMs: undefined, taken: 5_000 },
+  ])('takes a checkpoint after `state.every`, $every ms, unless told otherwise: $checkpointMs', async (given) => {
+    const { definitions } = world();
+    const { every, checkpointMs, taken } = given;
+    const clock = new ManualClock(at(1));
+    const run = await start({ ...plan, state: every === undefined ? {} : { every } }, definitions, {
+      state,
+      ports: { ...systemPorts(), clock },
+      ...(checkpointMs !== undefined && { checkpointMs }),
+    });
+    await until(() => run.status().partitions[0]?.read === 1);
+    clock.advance(taken - 1);
+    let turns = 0;
+    await until(() => turns++ > 100);
+    expect(run.status().checkpoint).toBeUndefined();
+    clock.advance(1);
+    await until(() => run.status().checkpoint !== undefined);
+    await run.stop();
   });
 
   test('with `fresh` begins anew, and keeps the journals', async () => {

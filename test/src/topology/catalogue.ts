@@ -77,6 +77,29 @@ export const logSink = defineSink({
   delivery: () => ({ level: 'at least once', reason: 'It is not real.' }),
   open: unused,
 });
+export const kafka = defineSource({
+  name: 'kafka',
+  summary: 'Reads a log that keeps state beside its records.',
+  options: Type.Object({ topics: Type.Array(Type.String(), { description: 'Topics.', minItems: 1 }) }),
+  times: ['kafka'],
+  partitioned: true,
+  partitionedBy: () => 'generatorID',
+  examples: [],
+  transactions: unused,
+  open: unused,
+});
+export const kafkaSink = defineSink({
+  name: 'kafka',
+  summary: 'Writes to that log, in its transactions when there are any.',
+  options: Type.Object({ topic: Type.String({ description: 'Topic.' }) }, closed),
+  shorthand: 'topic',
+  examples: [],
+  delivery: (_, within) =>
+    within
+      ? { level: 'exactly once', reason: `It commits with \`${within.operator}\`.` }
+      : { level: 'at least once', reason: 'Nothing commits it.' },
+  open: unused,
+});
 export const show = defineSink({
   name: 'show',
   summary: 'Shows records.',
@@ -153,9 +176,9 @@ export const branch = defineStep({
   create: unused,
 });
 
-export const sources = { broker, log };
+export const sources = { broker, log, kafka };
 export const steps = { keyBy, validate, windowLast, map, set, filter, branch };
-export const sinks = { log: logSink, show };
+export const sinks = { log: logSink, kafka: kafkaSink, show };
 export const catalogue: readonly Definition[] = [
   ...Object.values(sources),
   ...Object.values(steps),
