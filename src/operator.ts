@@ -24,7 +24,7 @@ export { kafkaPartition, murmur2 } from './murmur2.ts';
 export { readTlsFiles, tlsRefusal } from './ports/tls.ts';
 export type { Clock, ConnectOptions, Disk, DiskFile, Network, Ports } from './ports.ts';
 export { durationMs, sizeBytes } from './quantity.ts';
-export { type Data, type Key, type Meta, StreamRecord, type Window } from './record.ts';
+export { type Data, type Key, type Meta, recordId, StreamRecord, type Window } from './record.ts';
 export { type FieldType, jsonTypes, objectType, recordFields, withFields } from './record-type.ts';
 export { Secret } from './secret.ts';
 export { type Static, Type };
@@ -413,7 +413,7 @@ export interface SinkContext {
   readonly id: string;
   /** Aborted when the run is forced to end: stop retrying and reject. */
   readonly signal: AbortSignal;
-  /** The same text for the same result after any restart or replay: `step/key/window start`, or `source/partition/offset`. */
+  /** The same text for the same result after any restart or replay: `step/key/window start`, or `source/partition/offset`, with `#part` behind it. */
   recordId(record: StreamRecord): string;
   /** Write in this transaction, when it is of the sink's own system and cluster; the engine commits it. */
   readonly transaction?: Transaction;

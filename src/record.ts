@@ -41,6 +41,8 @@ export class StreamRecord<T = Data> {
   readonly partition: number | undefined;
   /** Source step and partition that the input record came from, such as `readings.mqtt/0`. */
   readonly origin: string;
+  /** Which of several records made from one input this is, such as `2` or `orders.join/prices.mqtt/0/17`; else `undefined`. */
+  readonly part: string | undefined;
 
   constructor(
     value: T,
@@ -51,6 +53,7 @@ export class StreamRecord<T = Data> {
     window: Window | undefined = undefined,
     partition: number | undefined = undefined,
     origin = '',
+    part: string | undefined = undefined,
   ) {
     this.value = value;
     this.key = key;
@@ -60,6 +63,7 @@ export class StreamRecord<T = Data> {
     this.window = window;
     this.partition = partition;
     this.origin = origin;
+    this.part = part;
   }
 
   withValue<U>(value: U): StreamRecord<U> {
@@ -72,11 +76,13 @@ export class StreamRecord<T = Data> {
       this.window,
       this.partition,
       this.origin,
+      this.part,
     );
   }
 
   withKey(key: Key): StreamRecord<T> {
-    return new StreamRecord(this.value, key, this.time, this.offset, this.meta, this.window, undefined, this.origin);
+    const { value, time, offset, meta, window, origin, part } = this;
+    return new StreamRecord(value, key, time, offset, meta, window, undefined, origin, part);
   }
 
   withPartition(partition: number): StreamRecord<T> {
@@ -89,6 +95,7 @@ export class StreamRecord<T = Data> {
       this.window,
       partition,
       this.origin,
+      this.part,
     );
   }
 
@@ -105,4 +112,20 @@ export class StreamRecord<T = Data> {
       this.origin,
     );
   }
+
+  /** One of several records made from this one. The part is added to the record's own, so that parts of parts differ too. */
+  withPart(part: string): StreamRecord<T> {
+    const { value, key, time, offset, meta, window, partition, origin } = this;
+    const whole = this.part === undefined ? part : `${this.part}#${part}`;
+    return new StreamRecord(value, key, time, offset, meta, window, partition, origin, whole);
+  }
+}
+
+/**
+ * The same text for the same result, after any restart and in any replay: `step/key/window start`, or `source/partition/offset`;
+ * with `#` and the part behind it when several records are made from one.
+ */
+export function recordId({ window, key, origin, offset, part }: StreamRecord): string {
+  const whole = window ? `${window.step}/${String(key)}/${window.start}` : `${origin}/${offset}`;
+  return part === undefined ? whole : `${whole}#${part}`;
 }

@@ -8,7 +8,7 @@ const recordType = 0x52;
 addExtension({
   Class: StreamRecord,
   type: recordType,
-  write: (r: StreamRecord) => [r.value, r.key, r.time, r.offset, r.meta, r.window, r.partition, r.origin],
+  write: (r: StreamRecord) => [r.value, r.key, r.time, r.offset, r.meta, r.window, r.partition, r.origin, r.part],
   read: (f: ConstructorParameters<typeof StreamRecord>) => new StreamRecord(...f),
 });
 

@@ -18,13 +18,15 @@ export interface DeadLetter {
   /** Source step and partition, such as `readings.mqtt/0`, and the record's offset in it. */
   readonly source: string;
   readonly offset: number;
+  /** Which of several records made from that one was refused. */
+  readonly part?: string;
   readonly key?: string | number | boolean;
   /** Event time in ms, when it is known. */
   readonly time?: number;
   readonly topic?: string;
   readonly headers?: Meta['headers'];
   readonly window?: { readonly start: number; readonly end: number };
-  /** The payload as it came in; for a record made by a window, the record's value as JSON. */
+  /** The payload as it came in; for a record made by a window, or one of several made from it, its value as JSON. */
   readonly payload: string;
   readonly payloadEncoding: 'utf8' | 'base64';
   /** Size of the payload in bytes. */
@@ -52,6 +54,7 @@ export function deadLetter(
     step: at.step,
     source: record.origin || at.source,
     offset: record.offset,
+    ...(record.part !== undefined && { part: record.part }),
     ...(record.key !== undefined && { key: record.key }),
     ...(Number.isFinite(record.time) && { time: record.time }),
     ...(meta?.topic !== undefined && { topic: meta.topic }),
@@ -68,6 +71,7 @@ export function deadLetter(
     record.window,
     undefined,
     record.origin || at.source,
+    record.part,
   );
 }
 

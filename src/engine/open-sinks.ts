@@ -1,5 +1,5 @@
 import type { Log, Ports, Transaction } from '../operator.ts';
-import type { StreamRecord } from '../record.ts';
+import { recordId } from '../record.ts';
 import type { Plan, PlanStep } from '../topology/plan.ts';
 import { type Catalogue, definitionOf } from './graph.ts';
 import { SinkRunner } from './sink-runner.ts';
@@ -37,11 +37,4 @@ export async function openSinks(runners: Map<string, SinkRunner>, opening: SinkO
       runners.set(step.id, new SinkRunner(step.id, sink, fail));
     }
   }
-}
-
-/** The same text for the same result, after any restart and in any replay. */
-function recordId(record: StreamRecord): string {
-  const { window } = record;
-  if (window) return `${window.step}/${String(record.key)}/${window.start}`;
-  return `${record.origin}/${record.offset}`;
 }

@@ -196,9 +196,10 @@ export class Task implements Surroundings {
     }
   }
 
-  // The bytes under the finger are those of this record only while it is read, and not for what a window made of it.
+  // The bytes under the finger are those of this record only while it is read, and not for what a window or a join made of it.
   #payloadOf(record: StreamRecord): Buffer | undefined {
-    const same = this.#reading && record.window === undefined && record.offset === this.#raw.offset;
+    const whole = record.window === undefined && record.part === undefined;
+    const same = this.#reading && whole && record.offset === this.#raw.offset;
     return same && record.origin === this.#current?.name ? rawPayload(this.#raw) : undefined;
   }
 

@@ -20,6 +20,7 @@ const deadLetterType: JsonSchema = {
     step: { type: 'string' },
     source: { type: 'string' },
     offset: { type: 'integer' },
+    part: { type: 'string' },
     key: {},
     time: { type: 'number' },
     topic: { type: 'string' },
