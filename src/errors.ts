@@ -42,6 +42,8 @@ export const rejectCodes = [
   'schema-violation',
   'key-missing',
   'key-invalid',
+  'over-limit',
+  'too-many-keys',
   'expression-failed',
   'late',
   'was-idle',
