@@ -2,6 +2,7 @@
 import type { Definition } from '../src/operator.ts';
 import { changed } from './changed/index.ts';
 import { dedupe } from './dedupe/index.ts';
+import { detect } from './detect/index.ts';
 import { fileSink, fileSource } from './file/index.ts';
 import { filter } from './filter/index.ts';
 import { influxSink } from './influx/index.ts';
@@ -14,6 +15,7 @@ import { printSink } from './print/index.ts';
 import { select } from './select/index.ts';
 import { set } from './set/index.ts';
 import { simulateSource } from './simulate/index.ts';
+import { throttle } from './throttle/index.ts';
 import { validate } from './validate/index.ts';
 import { window } from './window/index.ts';
 import { windowLast } from './window-last/index.ts';
@@ -21,6 +23,7 @@ import { windowLast } from './window-last/index.ts';
 export {
   changed,
   dedupe,
+  detect,
   fileSink,
   fileSource,
   filter,
@@ -36,6 +39,7 @@ export {
   select,
   set,
   simulateSource,
+  throttle,
   validate,
   window,
   windowLast,
@@ -53,12 +57,14 @@ export const sources = {
 export const steps = {
   changed: changed,
   dedupe: dedupe,
+  detect: detect,
   filter: filter,
   keyBy: keyBy,
   map: map,
   partition: partition,
   select: select,
   set: set,
+  throttle: throttle,
   validate: validate,
   window: window,
   windowLast: windowLast,
@@ -77,6 +83,7 @@ export const sinks = {
 export const catalogue: readonly Definition[] = [
   changed,
   dedupe,
+  detect,
   fileSource,
   fileSink,
   filter,
@@ -92,6 +99,7 @@ export const catalogue: readonly Definition[] = [
   select,
   set,
   simulateSource,
+  throttle,
   validate,
   window,
   windowLast,

@@ -43,7 +43,6 @@ export const rejectCodes = [
   'key-missing',
   'key-invalid',
   'over-limit',
-  'too-many-keys',
   'expression-failed',
   'late',
   'was-idle',

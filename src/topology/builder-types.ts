@@ -72,8 +72,10 @@ export interface StepOutputs<T, G> {
   window: G extends { readonly aggregate: infer A }
     ? Kept<T, G> & { -readonly [K in keyof A]: Aggregated<T, A[K]> }
     : unknown;
+  detect: (G extends { readonly keep: readonly (infer F)[] } ? Partial<Pick<T, F & keyof T>> : unknown) & Silence;
 }
 
+type Silence = { status: 'absent' | 'recovered'; since: number; silence: number };
 type Kept<T, G> = G extends { readonly keep: readonly (infer F)[] } ? Pick<T, F & keyof T> : unknown;
 type Aggregated<T, A> = A extends 'count' | { readonly count: string }
   ? number
