@@ -86,8 +86,39 @@ export interface Admin {
   offsets(topic: string): Promise<ReadonlyMap<number, { low: number; high: number }>>;
   /** What a group has committed of a topic, without the partitions it has not. */
   committed(group: string, topic: string): Promise<ReadonlyMap<number, number>>;
-  /** Makes a topic; one that is there already is left as it is. */
-  create(topic: string, partitions: number, replication: number): Promise<void>;
+  /** Makes a topic; one that is there already is left as it is. Without `replication` the broker decides. */
+  create(
+    topic: string,
+    partitions: number,
+    replication: number | undefined,
+    settings?: Readonly<Record<string, string>>,
+  ): Promise<void>;
+  /** Value of one setting of a topic; `undefined` when it may not be looked at. */
+  setting(topic: string, name: string): Promise<string | undefined>;
+}
+
+export interface TransactorOptions {
+  /** The transactional id: whoever opens it last has it alone. */
+  readonly id: string;
+  /** Kafka takes back a transaction that has been open for so long. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * Writes in transactions, one after the other: all that is sent between two commits is seen together, by readers that read
+ * committed, or never. A transaction begins with the first thing sent in it. Anything but `close` rejects with a `Trouble` when
+ * it was refused for certain (other records may follow), else with a `TransactionError`: then only `close` may follow.
+ */
+export interface Transactor {
+  /** The number of partitions of a topic. */
+  partitions(topic: string): Promise<number>;
+  /** One send at a time per partition. */
+  send(target: TopicPartition, records: readonly Outgoing[], options: WriterOptions): Promise<void>;
+  /** Tells a group where it stands, as part of the transaction. */
+  offset(group: string, place: TopicPartition, offset: number): Promise<void>;
+  commit(): Promise<void>;
+  /** Takes back what is not committed. Never rejects. */
+  close(): Promise<void>;
 }
 
 export interface Driver {
@@ -97,6 +128,20 @@ export interface Driver {
   admin<T>(use: (admin: Admin) => Promise<T>): Promise<T>;
   read(options: ReaderOptions, events: ReaderEvents): Promise<Reader>;
   write(options: WriterOptions): Promise<Writer>;
+  /**
+   * Takes a transactional id over: resolves when what its last owner has begun is committed or taken back, and nothing more of it
+   * can come. Rejects with a `Trouble`.
+   */
+  transact(options: TransactorOptions): Promise<Transactor>;
+  /**
+   * Gives each committed record of a partition, from its first one up to where it ends at the time of the call. Waits for transactions that
+   * are open below that. Rejects with a `Trouble`.
+   */
+  scan(
+    place: TopicPartition,
+    each: (key: Buffer | null, value: Buffer | null) => void,
+    signal: AbortSignal,
+  ): Promise<void>;
 }
 
 /**

@@ -1,7 +1,9 @@
 import { defineSink, defineSource, field, Type, template } from '../../src/operator.ts';
+import { deliveryOf, joins } from './delivery.ts';
 import { checkBrokers, connectionOptions, topicProblem } from './options.ts';
 import { openSink } from './sink.ts';
 import { openSource } from './source.ts';
+import { openTransactions } from './transactions.ts';
 
 const topicName = (description: string) =>
   Type.String({ description, minLength: 1, maxLength: 249, pattern: '^[a-zA-Z0-9._-]+$' });
@@ -91,6 +93,7 @@ export const kafkaSource = defineSource({
       },
     },
   ],
+  transactions: (options, settings, context) => openTransactions(options, settings, context),
   open: (options, context) => openSource(options, context),
 });
 
@@ -154,13 +157,8 @@ export const kafkaSink = defineSink({
       options: { brokers: '127.0.0.1:9092', topic: "{meta.topic.replace('/', '.')}" },
     },
   ],
-  delivery: () => ({
-    level: 'at least once',
-    reason:
-      'Nothing is lost, and retries within a run are not stored twice; but what was written after the last checkpoint is written again after a crash, with the same ' +
-      '`penstock-id` header. It is effectively once for readers that drop an id they have seen, or, where each result of a key replaces the one before, for a compacted topic. ' +
-      'To repeat less, checkpoint more often.',
-  }),
+  delivery: (options, within) => deliveryOf(options, within),
+  joins: (options, source) => joins(options, source),
   type({ brokers, topic, key, headers }, check) {
     checkBrokers(brokers, check);
     if (topic.includes('{')) check.expression(['topic']);

@@ -3,6 +3,8 @@ import type { ISocketFactory, Kafka, Admin as KafkaAdmin, KafkaConfig, LogEntry,
 import { type ConnectOptions, type Log, type Ports, readTlsFiles } from '../../src/operator.ts';
 import { type Admin, type Driver, Trouble } from './driver.ts';
 import { KafkajsReader } from './kafkajs-reader.ts';
+import { scan } from './kafkajs-scan.ts';
+import { KafkajsTransactor } from './kafkajs-transactor.ts';
 import { KafkajsWriter } from './kafkajs-writer.ts';
 import { brokerList, type Connection } from './options.ts';
 import { noTopic, rootOf, toTrouble } from './trouble.ts';
@@ -31,6 +33,7 @@ const leaderTries = 20;
 const leaderWaitMs = 250;
 const keepAliveMs = 60_000;
 const repeatMs = 10_000;
+const brokerDefault = -1;
 /** Logged as errors and warnings by kafkajs, but part of every start: it is told to retry, and we retry after it. */
 const expected = /^(Response |Limiting retries|Restarting the consumer|Crash: )/;
 
@@ -68,6 +71,8 @@ export async function openKafkajs(connection: Connection, outside: Outside): Pro
     admin: (use) => withAdmin(client, use),
     read: (options, events) => KafkajsReader.open(client, options, events),
     write: (options) => KafkajsWriter.open(client, options, library.CompressionTypes),
+    transact: (options) => KafkajsTransactor.open(client, options),
+    scan: (place, each, signal) => scan(client, place, each, signal),
   };
 }
 
@@ -110,10 +115,16 @@ class KafkajsAdmin implements Admin {
     return new Map(offsets.filter(([, offset]) => offset >= 0));
   }
 
-  async create(topic: string, partitions: number, replication: number): Promise<void> {
+  async create(
+    topic: string,
+    partitions: number,
+    replication = brokerDefault,
+    settings: Readonly<Record<string, string>> = {},
+  ): Promise<void> {
+    const configEntries = Object.entries(settings).map(([name, value]) => ({ name, value }));
     try {
       await this.#admin.createTopics({
-        topics: [{ topic, numPartitions: partitions, replicationFactor: replication }],
+        topics: [{ topic, numPartitions: partitions, replicationFactor: replication, configEntries }],
       });
     } catch (error) {
       const refusals = (error as { errors?: { type?: string; message?: string }[] }).errors ?? [];
@@ -122,6 +133,15 @@ class KafkajsAdmin implements Admin {
         throw new Trouble('final', `Kafka ${this.#address} does not make topic \`${topic}\`: ${refusal.message}`);
       if (refusals.length === 0) throw error;
     }
+  }
+
+  async setting(topic: string, name: string): Promise<string | undefined> {
+    const type = 2;
+    const { resources } = await this.#admin.describeConfigs({
+      resources: [{ type, name: topic, configNames: [name] }],
+      includeSynonyms: false,
+    });
+    return resources[0]?.configEntries.find(({ configName }) => configName === name)?.configValue;
   }
 
   async #checkTopic(topic: string): Promise<void> {

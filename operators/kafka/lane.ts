@@ -7,6 +7,8 @@ export interface Parcel {
   readonly bytes: number;
 }
 
+/** Below the 1,048,588 bytes that a topic takes unless it is set otherwise, with room for the head of the batch. */
+export const mostBytes = 1_000_000;
 /** kafkajs groups messages in time that grows with the square of their number: so many still cost little. */
 const mostRecords = 2_000;
 /** Upper bounds of what Kafka adds to a record (lengths, offset, time) and to each header. */

@@ -10,11 +10,12 @@ import {
   type SinkContext,
   type StreamRecord,
 } from '../../src/operator.ts';
-import { type Outgoing, Trouble } from './driver.ts';
+import { type Driver, type Outgoing, Trouble, type Writer } from './driver.ts';
 import { openKafkajs } from './kafkajs.ts';
 import { Lane } from './lane.ts';
 import { type SinkOptions, topicProblem } from './options.ts';
 import { Topics } from './topics.ts';
+import { KafkaTransaction } from './transactions.ts';
 
 /** The header that names a result: the same after any restart or replay. */
 export const idHeader = 'penstock-id';
@@ -28,12 +29,22 @@ export async function openSink(
   const fixed = !options.topic.includes('{');
   try {
     const driver = await openDriver(options, context);
-    const topics = await Topics.open(driver, options, context, !fixed);
+    const writer = await openWriter(driver, options, context);
+    const topics = new Topics(driver, writer, options, context, !fixed);
     if (fixed) await topics.require(options.topic);
     return new KafkaSink(options, topics, context);
   } catch (error) {
     throw error instanceof Trouble ? new RunError(error.message, { where: context.id, cause: error.cause }) : error;
   }
+}
+
+function openWriter(
+  driver: Driver,
+  { compression = 'none' }: SinkOptions,
+  { transaction }: SinkContext,
+): Promise<Writer> {
+  if (transaction instanceof KafkaTransaction) return Promise.resolve(transaction.writer({ compression }));
+  return driver.write({ compression });
 }
 
 class KafkaSink implements OpenSink {

@@ -23,6 +23,13 @@ export interface SourceOptions extends Connection {
 
 const firstWaitMs = 200;
 const longestWaitMs = 5_000;
+/** Above the session time-out of the group: whoever has gone silent has been dropped by then. */
+const fencedMs = 15_000;
+
+/** The topics to read, each once. */
+export function topicsOf({ topic, topics = [] }: SourceOptions): string[] {
+  return [...new Set([...topics, ...(topic === undefined ? [] : [topic])])];
+}
 
 /** Connects and joins the group. Partitions are assigned to the engine as the group hands them out. */
 export async function openSource(
@@ -30,7 +37,7 @@ export async function openSource(
   context: SourceContext,
   openDriver: typeof openKafkajs = openKafkajs,
 ): Promise<OpenSource> {
-  const topics = [...new Set([...(options.topics ?? []), ...(options.topic === undefined ? [] : [options.topic])])];
+  const topics = topicsOf(options);
   if (!context.resumed && (options.start ?? 'fail') === 'fail') {
     throw new RunError(
       `\`${context.id}\` has no checkpoint to go on from, and nothing says where in \`${topics.join('`, `')}\` to begin. ` +
@@ -69,6 +76,8 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
   #wanted: readonly TopicPartition[] = [];
   /** Counts assignments: what was begun for an older one is dropped. */
   #epoch = 0;
+  /** Partitions that another process has claimed, and that the group has not given to us again since. */
+  readonly #fenced = new Set<string>();
   #settling: Promise<void> = Promise.resolve();
   #closed = false;
 
@@ -111,6 +120,7 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
   assigned(partitions: readonly TopicPartition[]): void {
     this.#epoch++;
     this.#wanted = partitions;
+    this.#fenced.clear();
     const wanted = new Set(partitions.map(idOf));
     for (const [id, intake] of this.#intakes) {
       if (wanted.has(id)) continue;
@@ -150,6 +160,15 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
     }
   }
 
+  restart(id: string, fenced: boolean): void {
+    const intake = this.#intakes.get(id);
+    if (intake === undefined || this.#closed) return;
+    this.#intakes.delete(id);
+    this.#lost.push(intake);
+    if (fenced) void this.#waitForGroup(id);
+    this.#settle();
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     this.#epoch++;
@@ -166,13 +185,24 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
     if (!intake.full) this.#reader?.resume(intake);
   }
 
+  // The group has moved the partition, or will say so soon. If it does not, the other one was there by mistake.
+  async #waitForGroup(id: string): Promise<void> {
+    const epoch = this.#epoch;
+    this.#fenced.add(id);
+    await this.#context.ports.clock.sleep(fencedMs, this.#context.signal);
+    if (epoch !== this.#epoch || this.#context.signal.aborted || !this.#fenced.delete(id)) return;
+    this.#settle();
+  }
+
   // One after the other: a partition that comes back must find its old work finished.
   #settle(): void {
     const epoch = this.#epoch;
     this.#settling = this.#settling
       .then(() => this.#giveBack())
       .then(() => this.#takeOver(epoch))
-      .catch((error) => this.failed(error));
+      .catch((error) => {
+        if (!this.#context.signal.aborted) this.failed(error);
+      });
   }
 
   async #giveBack(): Promise<void> {
@@ -187,7 +217,12 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
   }
 
   async #takeOver(epoch: number): Promise<void> {
-    const added = this.#wanted.filter((partition) => !this.#intakes.has(idOf(partition)));
+    const added = this.#wanted.filter((partition) => {
+      const id = idOf(partition);
+      return !this.#intakes.has(id) && !this.#fenced.has(id);
+    });
+    if (epoch !== this.#epoch || this.#closed) return;
+    if (added.length > 0) await this.#context.claim(added.map(idOf));
     const places = await this.#places(added, epoch);
     if (epoch !== this.#epoch || this.#closed) return;
     for (const place of places) {

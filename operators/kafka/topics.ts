@@ -1,10 +1,8 @@
 import { type Refused, RunError, type SinkContext } from '../../src/operator.ts';
 import { type Driver, Trouble, type Writer } from './driver.ts';
-import { halves, type Lane, type Parcel } from './lane.ts';
+import { halves, type Lane, mostBytes, type Parcel } from './lane.ts';
 import type { SinkOptions } from './options.ts';
 
-/** Below the 1,048,588 bytes that a topic takes unless it is set otherwise, with room for the head of the batch. */
-const mostBytes = 1_000_000;
 /** A broker closes the connection on requests above 100 MiB, so that such a record could never be told from an outage. */
 const hopelessBytes = 95 * 1024 * 1024;
 /** Java producers look for new partitions as often. */
@@ -36,12 +34,7 @@ export class Topics {
   /** Sizes at which a topic has refused parcels: it is set to less than Kafka's default. */
   readonly #limits = new Map<string, number>();
 
-  static async open(driver: Driver, options: SinkOptions, context: SinkContext, fromData: boolean): Promise<Topics> {
-    const writer = await driver.write({ compression: options.compression ?? 'none' });
-    return new Topics(driver, writer, options, context, fromData);
-  }
-
-  private constructor(driver: Driver, writer: Writer, options: SinkOptions, context: SinkContext, fromData: boolean) {
+  constructor(driver: Driver, writer: Writer, options: SinkOptions, context: SinkContext, fromData: boolean) {
     this.#driver = driver;
     this.#writer = writer;
     this.#options = options;

@@ -82,8 +82,17 @@ export class FakeDriver implements Driver, Admin, Reader {
   async close(): Promise<void> {
     this.closed = true;
   }
+  async setting(): Promise<string | undefined> {
+    return undefined;
+  }
   write(): Promise<never> {
     throw new Error('not a writer');
+  }
+  transact(): Promise<never> {
+    throw new Error('no transactions here');
+  }
+  scan(): Promise<never> {
+    throw new Error('nothing to scan here');
   }
 
   /** Balances the group: all places are lost, all partitions paused. */
@@ -188,6 +197,8 @@ export class FakeTopic {
       admin: () => Promise.reject(new Error('no admin here')),
       read: () => Promise.reject(new Error('no reader here')),
       write: async () => writer,
+      transact: () => Promise.reject(new Error('no transactions here')),
+      scan: () => Promise.reject(new Error('nothing to scan here')),
     };
   }
 
