@@ -60,6 +60,12 @@ function program(): Command {
   withLoading(penstock.command('plan [file]'))
     .description('print what a topology compiles to, and what each sink guarantees')
     .action(async (file, flags) => (await import('./plan.ts')).planCommand(file, flags));
+  withLoading(penstock.command('why [file]'))
+    .description(
+      'say why a window of a running topology has not fired yet: what holds event time back, and what waits for it',
+    )
+    .option('--state <folder>', 'state folder of the run')
+    .action(async (file, flags) => (await import('./why.ts')).whyCommand(file, flags));
   withRunning(penstock.command('simulate'))
     .description('publish readings of emergency generators to an MQTT broker')
     .option('--json', 'print what was done as JSON')

@@ -9,6 +9,7 @@ import type { Plan } from '../topology/plan.ts';
 import { Exit, exitCodes } from './exit.ts';
 import { findTopology, type LoadFlags, loadOrExit, readEnvFiles } from './load.ts';
 import { createLog, type Level } from './log.ts';
+import { keepStatusFile } from './status-file.ts';
 
 export interface RunFlags extends LoadFlags {
   readonly for?: string;
@@ -42,6 +43,7 @@ export async function runPlan(plan: Plan, flags: RunFlags): Promise<void> {
   log.info(`Running ${plan.name}`, { state: stateFolder(plan, options) });
   const timer = limitMs === undefined ? undefined : setTimeout(() => stop(run, flags), limitMs);
   const release = onSignals(() => stop(run, flags));
+  const status = keepStatusFile(run, stateFolder(plan, options));
   try {
     await run.done;
   } catch (error) {
@@ -49,6 +51,7 @@ export async function runPlan(plan: Plan, flags: RunFlags): Promise<void> {
   } finally {
     clearTimeout(timer);
     release();
+    await status.close();
     report(run.status(), Date.now() - began, flags.json === true);
   }
 }

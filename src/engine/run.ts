@@ -5,8 +5,9 @@ import type { StreamRecord } from '../record.ts';
 import type { Plan } from '../topology/plan.ts';
 import { stepIdentities } from './checkpoint.ts';
 import { closeConnections } from './closing.ts';
+import { StallWatch, warnOfStall } from './event-time.ts';
 import { type Catalogue, definitionOf, Graph, type PlannedSource } from './graph.ts';
-import { dueIdleStep } from './idle.ts';
+import { dueIdleStep, type Silence } from './idle.ts';
 import { Outputs } from './outputs.ts';
 import type { InputPartition } from './partition.ts';
 import { SourceHost } from './source-host.ts';
@@ -131,6 +132,7 @@ export class Run {
       units.flatMap(({ tasks }) => [...tasks.all.values()]),
       this.#units.runners(),
       checkpoints.sort((a, b) => b.at - a.at)[0],
+      (task) => this.#silences(task),
     );
   }
 
@@ -280,24 +282,29 @@ export class Run {
   }
 
   async #watchSilence(): Promise<void> {
-    const { ports } = this.#options;
+    const { ports, log } = this.#options;
+    const stalls = new StallWatch();
     for (;;) {
       await ports.clock.sleep(silenceMs, this.#intake.signal);
       if (this.#intake.signal.aborted) return;
-      const readers = this.#hosts.flatMap((host) => [...host.readers]);
       for (const { tasks, checkpointer } of this.#units) {
         for (const task of tasks.all.values()) {
-          const silences = readers
-            .filter((reader) => reader.task === task)
-            .map(({ input, partition, waitingSince }) => ({
-              input,
-              since: partition.caughtUp ? waitingSince : undefined,
-            }));
-          const step = dueIdleStep(task, silences, ports.clock.now());
+          const step = dueIdleStep(task, this.#silences(task), ports.clock.now());
           if (step) await checkpointer.takeIdleStep(task, step);
+          const stall = stalls.notice(task, ports.clock.now());
+          if (stall) warnOfStall(log, stall);
         }
       }
     }
+  }
+
+  #silences(task: Task): Silence[] {
+    const silences: Silence[] = [];
+    for (const host of this.#hosts) {
+      for (const { task: owner, input, partition, waitingSince } of host.readers)
+        if (owner === task) silences.push({ input, since: partition.caughtUp ? waitingSince : undefined });
+    }
+    return silences;
   }
 
   async #close(ended: boolean): Promise<void> {

@@ -1,4 +1,6 @@
 import type { Checkpoint } from './checkpoint.ts';
+import { type EventTime, eventTimeOf } from './event-time.ts';
+import type { Silence } from './idle.ts';
 import type { SinkRunner } from './sink-runner.ts';
 import type { Task } from './task.ts';
 
@@ -16,6 +18,8 @@ export interface Status {
   }[];
   readonly steps: Readonly<Record<string, { in: number; out: number; rejected: number; late: number; keys?: number }>>;
   readonly sinks: Readonly<Record<string, { written: number; refused: number; pending: number }>>;
+  /** Where event time stands in each task, what holds it back and what waits for it: why a window has not fired yet. */
+  readonly time: readonly EventTime[];
   readonly checkpoint?: { readonly id: number; readonly at: number };
 }
 
@@ -25,6 +29,7 @@ export function readStatus(
   tasks: Iterable<Task>,
   runners: Iterable<SinkRunner>,
   checkpoint: Checkpoint | undefined,
+  silences: (task: Task) => readonly Silence[],
 ): Status {
   const all = [...tasks];
   const steps: Record<string, { in: number; out: number; rejected: number; late: number; keys?: number }> = {};
@@ -52,6 +57,7 @@ export function readStatus(
     partitions,
     steps,
     sinks,
+    time: all.flatMap((task) => eventTimeOf(task, silences(task)) ?? []),
     ...(checkpoint && { checkpoint: { id: checkpoint.id, at: checkpoint.at } }),
   };
 }

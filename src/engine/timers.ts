@@ -13,6 +13,11 @@ export class Timers<Owner> {
     return this.#heap.length;
   }
 
+  /** How many owners wait for the earliest time. */
+  get waiting(): number {
+    return this.#owners.get(this.next)?.length ?? 0;
+  }
+
   add(at: number, owner: Owner): void {
     const owners = this.#owners.get(at);
     if (owners) {
