@@ -104,11 +104,14 @@ export class Unit {
 
   /** Ends this unit, when it is one that can be begun again from its last commit, or the run. */
   fail(error: unknown): void {
-    if (this.#onLost === undefined || !(error instanceof TransactionError)) this.#parts.fail(error);
-    else if (this.#lost === undefined) {
-      this.#lost = error;
-      this.#onLost(error);
+    // What was under way when the unit ended may fail in any way: none of it counts.
+    if (this.#lost !== undefined) return;
+    if (this.#onLost === undefined || !(error instanceof TransactionError)) {
+      this.#parts.fail(error);
+      return;
     }
+    this.#lost = error;
+    this.#onLost(error);
   }
 
   /** Ends the unit without a commit: whoever claims its partition goes on from the last one. Never rejects. */
