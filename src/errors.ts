@@ -16,6 +16,7 @@ export const problemCodes = [
   'missing-time',
   'missing-key-by',
   'unproven-key',
+  'needs-final',
   'unset-variable',
   'unknown-param',
   'secret-misplaced',

@@ -56,6 +56,9 @@ export const field = (notes: Notes) => Type.String({ format: 'field', minLength:
 /** The name of a stream that takes a side output, or `drop`. */
 export const streamName = (notes: Notes) => Type.String({ format: 'stream', ...notes });
 
+/** A function, which only TypeScript can give. `T` is its type, or that of the object of functions it belongs to. */
+export const functionOption = (notes: Notes) => Type.Unsafe<never>({ type: 'string', format: 'function', ...notes });
+
 /** A password or token. Printed as `***` everywhere. */
 export const secret = (notes: Notes) => Type.Unsafe<Secret>({ type: 'string', format: 'secret', ...notes });
 
@@ -114,6 +117,8 @@ interface Common<S extends TSchema> {
 export interface StepContext<S = unknown> {
   /** Event time up to which the input is complete, in ms; -Infinity before the first record. */
   readonly watermark: number;
+  /** The input has ended or is being drained: timers fire although event time has not come to them. */
+  readonly ending: boolean;
   emit(record: StreamRecord): void;
   /** Sends the record to the step's `otherwise` stream, with the reason. */
   reject(record: StreamRecord, code: RejectCode, message: string, reasons?: readonly unknown[]): void;
@@ -163,6 +168,8 @@ export interface StepDefinition<S extends TSchema = TSchema, State = unknown> ex
   readonly stateDependsOn?: readonly string[];
   /** The step may call `late`: it then takes a `late` option, the name of a stream or `drop`. */
   readonly late?: boolean;
+  /** With these options the step gives several results for one window, each in place of the one before. Default: no. */
+  updates?(options: Static<S>): boolean;
   /** Type of what comes out; checks the options against the type that comes in. Default: unchanged. */
   type?(options: Static<S>, check: TypeCheck): RecordType;
   /** Makes the step for checked options: compile expressions and validators here, once. `id` is the step's id. */
@@ -413,7 +420,7 @@ export interface SinkContext {
   readonly id: string;
   /** Aborted when the run is forced to end: stop retrying and reject. */
   readonly signal: AbortSignal;
-  /** The same text for the same result after any restart or replay: `step/key/window start`, or `source/partition/offset`, with `#part` behind it. */
+  /** The same text for the same result after any restart or replay: `step/key/window start`, with `/seq` for an update, or `source/partition/offset`, with `#part` behind it. */
   recordId(record: StreamRecord): string;
   /** Write in this transaction, when it is of the sink's own system and cluster; the engine commits it. */
   readonly transaction?: Transaction;
@@ -450,6 +457,8 @@ export interface SinkDefinition<S extends TSchema = TSchema> extends Common<S> {
   delivery(options: Static<S>, within?: Committing): Delivery;
   /** The sink can write in the transactions of this source: it is then opened once for each of its partitions. */
   joins?(options: Static<S>, source: Committing): boolean;
+  /** A result takes the place of one written before for the same step, key and window, or its readers can tell the two. Default: no. */
+  upserts?(options: Static<S>): boolean;
   /** Checks the options against the type that comes in. */
   type?(options: Static<S>, check: TypeCheck): void;
   /** Connects. Rejects with a RunError that names the address and says what to do. */
@@ -524,6 +533,29 @@ export type TimeOption =
       idle?: string;
       maxFuture?: string;
     };
+
+/**
+ * An aggregate of your own, for the `window` step: a fold over the values of a window. `state` is plain data (JSON types, NaN, Infinity, Date,
+ * BigInt), as it stands in checkpoints. `add` and `merge` give the next state and leave what they are given as it is.
+ */
+export interface Aggregate<S = unknown, T = unknown, R = unknown> {
+  /** The state before the first record. */
+  create(): S;
+  /** The state with one more record. Throwing rejects the record with `step-failed`. */
+  add(state: S, value: T, record: StreamRecord): S;
+  /**
+   * The state of two windows, or parts of one, that become one; all of `a` is older than all of `b`. However a window is cut into parts, putting
+   * them together must come to the same: `merge` is associative, and `create()` changes nothing.
+   */
+  merge(a: S, b: S): S;
+  /** What the field of the result holds; it leaves the state as it is. */
+  result(state: S): R;
+}
+
+/** Defines an aggregate of your own: `window({ tumbling: '1m', aggregate: { spread: { own: defineAggregate({ … }) } } })`. */
+export function defineAggregate<S, T, R>(aggregate: Aggregate<S, T, R>): Aggregate<S, T, R> {
+  return aggregate;
+}
 
 /** What may stand beside a step's own key. */
 export type Siblings = {

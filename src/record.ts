@@ -22,6 +22,13 @@ export interface Window {
   readonly end: number;
   /** The time that sinks write for the result, in ms: the chosen record's own, or the window's start or end, as the step's `label` says. */
   readonly label: number;
+  /**
+   * Why there is a result: `final`, the window has closed; `early`, it is still open; `late`, a late record has changed a result that was
+   * final; `drained`, the input has ended before event time had come to the end of the window, which may be partial.
+   */
+  readonly pane: 'early' | 'final' | 'late' | 'drained';
+  /** How many results of this window came before: with 1 and more, the result takes the place of the one before. */
+  readonly seq: number;
 }
 
 /**
@@ -99,8 +106,10 @@ export class StreamRecord<T = Data> {
     );
   }
 
-  /** The result of a window: event time is `end - 1` ms, so that a second window of the same size catches it. */
-  withWindow(window: Window): StreamRecord<T> {
+  /** The result of a window, the only and final one unless said otherwise: event time is `end - 1` ms, so that a second window of the same size catches it. */
+  withWindow(of: Omit<Window, 'pane' | 'seq'> & Partial<Window>): StreamRecord<T> {
+    const { step, start, end, label, pane = 'final', seq = 0 } = of;
+    const window: Window = { step, start, end, label, pane, seq };
     return new StreamRecord(
       this.value,
       this.key,
@@ -122,10 +131,11 @@ export class StreamRecord<T = Data> {
 }
 
 /**
- * The same text for the same result, after any restart and in any replay: `step/key/window start`, or `source/partition/offset`;
- * with `#` and the part behind it when several records are made from one.
+ * The same text for the same result, after any restart and in any replay: `step/key/window start`, with `/` and its number for
+ * an update, or `source/partition/offset`; with `#` and the part behind it when several records are made from one.
  */
 export function recordId({ window, key, origin, offset, part }: StreamRecord): string {
-  const whole = window ? `${window.step}/${String(key)}/${window.start}` : `${origin}/${offset}`;
+  const update = window !== undefined && window.seq > 0 ? `/${window.seq}` : '';
+  const whole = window ? `${window.step}/${String(key)}/${window.start}${update}` : `${origin}/${offset}`;
   return part === undefined ? whole : `${whole}#${part}`;
 }

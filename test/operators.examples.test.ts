@@ -19,7 +19,7 @@ const record = ({ value, key, time, partition, window }: ExampleRecord, offset: 
     time ?? Number.NaN,
     offset,
     undefined,
-    window && { ...window, step: 'before', label: window.end },
+    window && { ...window, step: 'before', label: window.end, pane: 'final', seq: 0 },
     partition,
     'in/0',
   );

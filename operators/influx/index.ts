@@ -98,6 +98,7 @@ export const influxSink = defineSink({
     reason:
       'A point overwrites the one with the same measurement, tags and time: writing it again after a crash changes nothing.',
   }),
+  upserts: () => true,
   type({ url, tags = [], fields = [], integers = [] }, check) {
     check.expression(['measurement']);
     for (const [list, names] of Object.entries({ tags, fields, integers })) {

@@ -159,6 +159,8 @@ export const kafkaSink = defineSink({
   ],
   delivery: (options, within) => deliveryOf(options, within),
   joins: (options, source) => joins(options, source),
+  // A field that is named as the key is a primary key: compaction, and readers of the topic as a table, keep the newest record of each.
+  upserts: ({ key }) => key !== undefined,
   type({ brokers, topic, key, headers }, check) {
     checkBrokers(brokers, check);
     if (topic.includes('{')) check.expression(['topic']);

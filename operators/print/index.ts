@@ -43,5 +43,6 @@ export const printSink = defineSink({
     level: 'at least once',
     reason: 'What has been printed stays printed: after a crash, records since the last checkpoint are printed again.',
   }),
+  upserts: () => true,
   open: async (options, context) => openPrinter(options, context, process.stdout),
 });

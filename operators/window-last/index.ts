@@ -146,7 +146,12 @@ function createWindowLast(given: Static<typeof options>, id: string): Step<Pane[
       for (const pane of (step.state ?? []).sort((a, b) => a.start - b.start)) {
         const end = pane.start + every;
         if (end + wait <= at)
-          step.emit(pane.record.withWindow({ step: id, start: pane.start, end, label: shown(pane) }));
+          step.emit(
+            pane.record.withWindow({
+              ...{ step: id, start: pane.start, end, label: shown(pane) },
+              pane: step.ending ? 'drained' : 'final',
+            }),
+          );
         else open.push(pane);
       }
       // `lateness` may have grown since the timer was set, in a run before this one: then it is due later.

@@ -1,12 +1,14 @@
-import { defineStep, TopologyError } from '../../src/operator.ts';
+import { defineStep, type Step, TopologyError } from '../../src/operator.ts';
 import { checkWindow, kindOfWindow } from './check.ts';
 import { examples } from './examples.ts';
-import { kinds, options } from './options.ts';
+import { fixedWindows } from './fixed.ts';
+import { type Kind, kinds, type Options, options } from './options.ts';
 import type { Pane } from './panes.ts';
-import { countWindows, fixedWindows, sessionWindows } from './steps.ts';
+import { type Rolling, rollingWindows } from './rolling.ts';
+import { countWindows, sessionWindows } from './steps.ts';
 
 /** Folds the records of each key, window by window, and emits one result as each window closes. */
-export const window = defineStep<typeof options, Pane[]>({
+export const window = defineStep<typeof options, Pane[] | Rolling>({
   name: 'window',
   summary: 'Computes aggregates of each key over windows of time, sessions or a number of records.',
   details: `A window holds \`[start, end)\` and gives one result, when it closes: as the watermark reaches \`end + outOfOrder + lateness\`.
@@ -40,13 +42,20 @@ A window that is open when the run stops stays open in the checkpoint; the end o
   keyed: true,
   timed: true,
   late: true,
+  stateVersion: 2,
   stateDependsOn: [...kinds, 'offset', 'aggregate', 'keep'],
   examples,
+  updates: ({ emit = 'final' }) => emit !== 'final',
   type: (given, check) => checkWindow(given, check),
   create(given, id) {
     const found = kindOfWindow(given);
     if ('wrong' in found) throw new TopologyError([{ code: 'bad-value', message: found.wrong }]);
-    if (found.kind === 'session') return sessionWindows(given, id);
-    return found.kind === 'count' ? countWindows(given, id) : fixedWindows(given, id);
+    return makers[found.kind]?.(given, id) ?? fixedWindows(given, id);
   },
 });
+
+const makers: Partial<Record<Kind, (given: Options, id: string) => Step<never>>> = {
+  session: sessionWindows,
+  count: countWindows,
+  rolling: rollingWindows,
+};

@@ -1,6 +1,18 @@
-import { duration, field, type Static, Type } from '../../src/operator.ts';
+import { type Aggregate, duration, field, functionOption, type Static, Type } from '../../src/operator.ts';
 
 const value = (description: string) => Type.Optional(field({ description }));
+
+const ownAggregate = Type.Unsafe<Aggregate>(
+  Type.Object(
+    {
+      create: functionOption({ description: 'The state before the first record.' }),
+      add: functionOption({ description: 'The state with one more record.' }),
+      merge: functionOption({ description: 'The state of two parts, the older one first.' }),
+      result: functionOption({ description: 'What the field of the result holds.' }),
+    },
+    { description: 'An aggregate of your own, in TypeScript: `defineAggregate({ … })`.', additionalProperties: false },
+  ),
+);
 
 const aggregate = Type.Union(
   [
@@ -18,6 +30,29 @@ const aggregate = Type.Union(
         count: value('How many records have a value in this field.'),
         variance: value('The variance of the sample (divided by n - 1); null for fewer than two values.'),
         stddev: value('The standard deviation of the sample; null for fewer than two values.'),
+        median: value('The median: exact for up to 1,000 values, then within 1 %.'),
+        percentile: Type.Optional(
+          Type.Object(
+            {
+              field: field({ description: 'The field whose values are looked at.' }),
+              p: Type.Number({ description: 'The percentage of values below it.', minimum: 0, maximum: 100 }),
+            },
+            {
+              description: 'The value below which `p` percent lie: exact for up to 1,000 values, then within 1 %.',
+              additionalProperties: false,
+            },
+          ),
+        ),
+        countDistinct: value('How many different values: exact up to 1,000, then an estimate (standard error 1.6 %).'),
+        topK: Type.Optional(
+          Type.Object(
+            {
+              field: field({ description: 'The field whose values are compared.' }),
+              k: Type.Integer({ description: 'How many.', minimum: 1, maximum: 1_000 }),
+            },
+            { description: 'The `k` largest numbers as a list, the largest first.', additionalProperties: false },
+          ),
+        ),
         collect: Type.Optional(
           Type.Object(
             {
@@ -27,6 +62,7 @@ const aggregate = Type.Union(
             { description: 'The newest values as a list, in order of event time.', additionalProperties: false },
           ),
         ),
+        own: Type.Optional(ownAggregate),
       },
       { additionalProperties: false, minProperties: 1, maxProperties: 1 },
     ),
@@ -62,6 +98,16 @@ export const options = Type.Object(
           ),
         },
         { description: 'Windows that last as long as the records of a key keep coming.', additionalProperties: false },
+      ),
+    ),
+    rolling: Type.Optional(
+      Type.Object(
+        { size: duration({ description: 'How far back a window reaches.' }) },
+        {
+          description:
+            'For each time at which a key has a record, a window of the time before it: `(time - size, time]`.',
+          additionalProperties: false,
+        },
       ),
     ),
     count: Type.Optional(
@@ -104,8 +150,56 @@ export const options = Type.Object(
     ),
     lateness: Type.Optional(
       duration({
-        description: 'How long after its end a window still takes records. The result waits as long.',
+        description:
+          'How long after its end a window still takes records. A final result waits as long; with updates, each such record gives another result.',
         default: '0s',
+      }),
+    ),
+    emit: Type.Optional(
+      Type.Union(
+        [
+          Type.Enum(['final', 'onUpdate'], {
+            description: '`final`: one result, when the window closes. `onUpdate`: one for each record as well.',
+          }),
+          Type.Object(
+            { early: duration({ description: 'Steps of event time, counted from the start of the window.' }) },
+            {
+              description: 'A result at each step at which the window holds records that no result has seen.',
+              additionalProperties: false,
+            },
+          ),
+        ],
+        {
+          description:
+            'When tumbling, hopping and calendar windows give results. Each takes the place of the one before, so sinks must be able to overwrite.',
+          default: 'final',
+        },
+      ),
+    ),
+    fill: Type.Optional(
+      Type.Union(
+        [
+          Type.Null({ description: 'Null; 0 for counts, an empty list for lists.' }),
+          Type.Enum(['previous'], { description: 'What the aggregates of the window before came to.' }),
+          Type.Object(
+            {
+              value: Type.Union([Type.Number(), Type.String(), Type.Boolean()], {
+                description: 'The result of every aggregate.',
+              }),
+            },
+            { description: 'A value of your choice.', additionalProperties: false },
+          ),
+        ],
+        {
+          description:
+            'What the aggregates of a window without a record come to. Default: such windows give no result. `keep` holds what it held before.',
+        },
+      ),
+    ),
+    fillFor: Type.Optional(
+      duration({
+        description:
+          'Windows that end later than this after the last record of a key are not filled: the key is forgotten.',
       }),
     ),
     label: Type.Optional(
@@ -123,5 +217,5 @@ export type Options = Static<typeof options>;
 export type AggregateOptions = Static<typeof aggregate>;
 
 /** The options that say what kind of windows there are. */
-export const kinds = ['tumbling', 'hopping', 'session', 'count', 'calendar'] as const;
+export const kinds = ['tumbling', 'hopping', 'rolling', 'session', 'count', 'calendar'] as const;
 export type Kind = (typeof kinds)[number];

@@ -8,20 +8,31 @@ export interface Span {
   readonly end: number;
 }
 
-/** Gives all windows that hold a time, the earliest first: one, or several when windows overlap. */
-export function spansOf(given: Options): (time: number) => readonly Span[] {
+/** Windows whose bounds are known beforehand. */
+export interface Spans {
+  /** All windows that hold a time, the earliest first: one, or several when windows overlap. */
+  holding(time: number): readonly Span[];
+  /** The window that begins next after this one. */
+  after(span: Span): Span;
+}
+
+/** The windows that the options ask for: tumbling, hopping or calendar. */
+export function spansOf(given: Options): Spans {
   const offset = durationMs(given.offset ?? '0s');
   if (given.calendar !== undefined) {
     const find = calendarSpan(given.calendar.every, given.calendar.timeZone);
-    return (time) => [find(time)];
+    return { holding: (time) => [find(time)], after: ({ end }) => find(end) };
   }
   const size = durationMs(given.hopping?.size ?? given.tumbling ?? '');
   const every = durationMs(given.hopping?.every ?? given.tumbling ?? '');
-  return (time) => {
-    const spans: Span[] = [];
-    for (let start = cellStart(time, every, offset); start + size > time; start -= every)
-      spans.push({ start, end: start + size });
-    return spans.reverse();
+  return {
+    holding(time) {
+      const spans: Span[] = [];
+      for (let start = cellStart(time, every, offset); start + size > time; start -= every)
+        spans.push({ start, end: start + size });
+      return spans.reverse();
+    },
+    after: ({ start, end }) => ({ start: start + every, end: end + every }),
   };
 }
 

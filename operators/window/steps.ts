@@ -1,50 +1,12 @@
-import { durationMs, type Step, type StepContext, type StreamRecord } from '../../src/operator.ts';
+import { durationMs, type Step } from '../../src/operator.ts';
 import type { Options } from './options.ts';
-import { type Pane, Panes } from './panes.ts';
-import { cellStart, spansOf } from './spans.ts';
-
-/** Windows whose bounds are known beforehand: tumbling, hopping and calendar. A record that is late for some goes into the others. */
-export function fixedWindows(given: Options, id: string): Step<Pane[]> {
-  const panes = new Panes(given, id);
-  const spans = spansOf(given);
-  const wait = waitOf(given);
-  return {
-    onRecord(record, step) {
-      if (isTimeless(record, step)) return;
-      const all = spans(record.time);
-      const open = all.filter(({ end }) => end + wait > step.watermark);
-      if (open.length === 0) return late(record, all.at(-1)!.end, step);
-      if (panes.refuses(record, step)) return;
-      step.state ??= [];
-      const held = step.state;
-      let at = 0;
-      for (const { start, end } of open) {
-        while (at < held.length && held[at]!.start < start) at++;
-        const pane = held[at];
-        if (pane !== undefined && pane.start === start) panes.add(pane, record);
-        else {
-          held.splice(at, 0, panes.open(start, end, record));
-          step.timer(end + wait);
-        }
-      }
-    },
-    onTimer(at, _key, step) {
-      const open: Pane[] = [];
-      for (const pane of step.state ?? []) {
-        if (pane.end + wait <= at) panes.emit(pane, step);
-        else open.push(pane);
-      }
-      // `lateness` may have grown since the timer was set, in a run before this one: then it is due later.
-      for (const { end } of open) if (end <= at) step.timer(end + wait);
-      step.state = open.length === 0 ? undefined : open;
-    },
-  };
-}
+import { isTimeless, late, type Pane, Panes, waits, whyNow } from './panes.ts';
+import { cellStart } from './spans.ts';
 
 /** Windows that last as long as the records of a key keep coming. Sessions that a record connects become one. */
 export function sessionWindows(given: Options, id: string): Step<Pane[]> {
   const panes = new Panes(given, id);
-  const wait = waitOf(given);
+  const wait = waits(given).all;
   const offset = durationMs(given.offset ?? '0s');
   const gap = durationMs(given.session!.gap);
   const max = given.session!.max === undefined ? undefined : durationMs(given.session!.max);
@@ -74,7 +36,7 @@ export function sessionWindows(given: Options, id: string): Step<Pane[]> {
     onTimer(at, _key, step) {
       const open: Pane[] = [];
       for (const pane of (step.state ?? []).sort((a, b) => a.start - b.start)) {
-        if (closes(pane.last.time) <= at) panes.emit(pane, step);
+        if (closes(pane.last.time) <= at) panes.emit(pane, step, whyNow(step));
         else open.push(pane);
       }
       // Only a session's first record sets a timer; when that fires too early, the next one is set here.
@@ -96,27 +58,13 @@ export function countWindows(given: Options, id: string): Step<Pane[]> {
       if (step.state !== undefined) panes.add(pane, record);
       pane.start = Math.min(pane.start, time);
       pane.end = Math.max(pane.end, time + 1);
-      if (pane.count >= full) panes.emit(pane, step);
+      if (pane.count >= full) panes.emit(pane, step, 'final');
       step.state = pane.count >= full ? undefined : [pane];
       if (step.state !== undefined) step.timer(Number.POSITIVE_INFINITY);
     },
     onTimer(_at, _key, step) {
-      for (const pane of step.state ?? []) panes.emit(pane, step);
+      for (const pane of step.state ?? []) panes.emit(pane, step, whyNow(step));
       step.state = undefined;
     },
   };
-}
-
-function waitOf({ outOfOrder = '0s', lateness = '0s' }: Options): number {
-  return durationMs(outOfOrder) + durationMs(lateness);
-}
-
-function isTimeless(record: StreamRecord, step: StepContext<Pane[]>): boolean {
-  if (!Number.isNaN(record.time)) return false;
-  step.reject(record, 'time-invalid', 'The record has no event time. Give its source a `time`.');
-  return true;
-}
-
-function late(record: StreamRecord, end: number, step: StepContext<Pane[]>): void {
-  step.late(record, `Its window ended at ${new Date(end).toISOString()} and closed before the record came.`);
 }

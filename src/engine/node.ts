@@ -45,6 +45,10 @@ export class Node implements Target, StepContext {
     return this.task.watermark;
   }
 
+  get ending(): boolean {
+    return false;
+  }
+
   push(record: StreamRecord): void {
     this.counts.in++;
     try {
@@ -115,6 +119,7 @@ const nowhere: Target = { push: () => undefined };
 export class KeyedNode extends Node {
   readonly keyed: KeyedState<unknown>;
   #watermark: number;
+  #ending = false;
   #entry: Entry<unknown> | undefined;
 
   constructor(id: string, step: Step, task: Surroundings, keyed: KeyedState<unknown>, when?: Evaluate) {
@@ -125,6 +130,10 @@ export class KeyedNode extends Node {
 
   override get watermark(): number {
     return this.#watermark;
+  }
+
+  override get ending(): boolean {
+    return this.#ending;
   }
 
   override get state(): unknown {
@@ -142,6 +151,7 @@ export class KeyedNode extends Node {
 
   /** Fires what is due at `watermark`, in order of time, then moves this step's own watermark there. */
   advance(watermark: number): void {
+    this.#ending = watermark === Number.POSITIVE_INFINITY;
     while (this.keyed.timers.size > 0 && this.keyed.timers.next <= watermark) {
       const { at, entries } = this.keyed.takeTimers();
       for (const entry of entries) this.fire(at, entry);

@@ -14,6 +14,8 @@ const windowFields: JsonSchema = {
     start: { type: 'number' },
     end: { type: 'number' },
     label: { type: 'number' },
+    pane: { type: 'string', enum: ['early', 'final', 'late', 'drained'] },
+    seq: { type: 'integer' },
     step: { type: 'string' },
   },
 };

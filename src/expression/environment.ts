@@ -31,7 +31,7 @@ export function checkEnvironment(event: string | CelSchema): Environment {
     .registerVariable('time', 'double')
     .registerVariable({
       name: 'window',
-      schema: { start: 'double', end: 'double', label: 'double', step: 'string' },
+      schema: { start: 'double', end: 'double', label: 'double', pane: 'string', seq: 'double', step: 'string' },
     })
     .registerVariable({ name: 'meta', schema: { topic: 'string', headers: 'dyn', retained: 'bool' } });
 }

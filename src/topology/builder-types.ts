@@ -1,5 +1,6 @@
 import type { Static, TObject, TSchema } from 'typebox';
 import type {
+  Aggregate,
   JsonSchema,
   Siblings,
   SinkDefinition,
@@ -30,9 +31,11 @@ type GivenPlain<O, T> = O extends Fn
   ? OfRecord<T, ReturnType<O>>
   : O extends Secret
     ? Secret | string
-    : O extends object
-      ? { [K in keyof O]: Given<O[K], T> }
-      : O;
+    : O extends Aggregate
+      ? Aggregate<unknown, T>
+      : O extends object
+        ? { [K in keyof O]: Given<O[K], T> }
+        : O;
 
 /** A function of the record. Where nothing is known of the record, the function may say of what type it takes it to be. */
 type OfRecord<T, R> = unknown extends T
@@ -70,14 +73,14 @@ export interface StepOutputs<T, G> {
         ? Omit<T, F & keyof T>
         : T;
   window: G extends { readonly aggregate: infer A }
-    ? Kept<T, G> & { -readonly [K in keyof A]: Aggregated<T, A[K]> }
+    ? Kept<T, G> & { -readonly [K in keyof A]: Aggregated<T, A[K]> | Filled<G, A[K]> }
     : unknown;
   detect: (G extends { readonly keep: readonly (infer F)[] } ? Partial<Pick<T, F & keyof T>> : unknown) & Silence;
 }
 
 type Silence = { status: 'absent' | 'recovered'; since: number; silence: number };
 type Kept<T, G> = G extends { readonly keep: readonly (infer F)[] } ? Pick<T, F & keyof T> : unknown;
-type Aggregated<T, A> = A extends 'count' | { readonly count: string }
+type Aggregated<T, A> = A extends 'count' | { readonly count: string } | { readonly countDistinct: string }
   ? number
   : A extends 'first' | 'last'
     ? T
@@ -85,7 +88,26 @@ type Aggregated<T, A> = A extends 'count' | { readonly count: string }
       ? FieldOf<T, F> | null
       : A extends { readonly collect: { readonly field: infer F } }
         ? FieldOf<T, F>[]
-        : number | null;
+        : A extends { readonly topK: unknown }
+          ? number[]
+          : A extends { readonly own: { result(state: never): infer R } }
+            ? R
+            : number | null;
+/** What windows without a record add to the type of an aggregate. */
+type Filled<G, A> = G extends { readonly fill: infer F }
+  ? F extends { readonly value: infer V }
+    ? V
+    : F extends null
+      ? A extends
+          | 'count'
+          | { readonly count: string }
+          | { readonly countDistinct: string }
+          | { readonly topK: unknown }
+          | { readonly collect: unknown }
+        ? never
+        : null
+      : never
+  : never;
 type FieldOf<T, F> = F extends keyof T ? T[F] : unknown;
 
 // A path says nothing of what is in the file: what was known before still holds.

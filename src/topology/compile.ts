@@ -2,6 +2,7 @@ import type { RecordType } from '../operator.ts';
 import { checkGraph, Streams } from './check-graph.ts';
 import { checkKeeping } from './check-keeping.ts';
 import { checkTypes } from './check-types.ts';
+import { checkUpdates } from './check-updates.ts';
 import type { Draft, DraftStep, DraftStream } from './draft.ts';
 import type { Plan, PlanStep } from './plan.ts';
 import type { Report } from './report.ts';
@@ -11,6 +12,7 @@ import { inOrder } from './stream-order.ts';
 export function compile(draft: Draft, report: Report, { observed = false } = {}): Plan | undefined {
   const streams = new Streams(draft);
   checkGraph(draft, streams, report, observed);
+  checkUpdates(streams, report);
   const order = inOrder(streams, report);
   const types = checkTypes(order, streams, draft.otherwise?.to, report);
   checkKeeping(draft, report);

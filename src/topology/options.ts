@@ -139,6 +139,7 @@ const formatNames: Record<string, string> = {
   duration: 'a length of time',
   size: 'a number of bytes with its unit',
   expression: 'an expression',
+  function: 'a function, which only TypeScript can give',
   template: 'a text with expressions in braces',
   field: 'the name of a field',
   stream: 'the name of a stream',

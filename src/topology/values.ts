@@ -103,7 +103,7 @@ export class ValueReader {
           : converted(result.text, wanted)
         : this.#written({ ...node, text: result.text }, wanted);
     }
-    if (typeof value === 'function' && format !== 'expression' && !takesFunction(shapes)) {
+    if (typeof value === 'function' && format !== 'expression' && format !== 'function' && !takesFunction(shapes)) {
       this.#report.add('wrong-type', node, `\`${path.join('.')}\` is a function; only expressions may be functions.`);
       return null;
     }

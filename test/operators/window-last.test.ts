@@ -39,7 +39,9 @@ function expectedWindows(input: readonly StreamRecord[], wait: number, outOfOrde
 describe('windowLast', () => {
   test('takes a record one millisecond before the end into the window, and one at the end into the next', () => {
     const driver = new Driver(windowLast, tenSeconds).push(record(0), record(9_999), record(10_000));
-    expect(shown(driver.output)).toEqual([['g1', { step: 'step', start: 0, end: 10_000, label: 9_999 }, 9_999, 9_999]]);
+    expect(shown(driver.output)).toEqual([
+      ['g1', { step: 'step', start: 0, end: 10_000, label: 9_999, pane: 'final', seq: 0 }, 9_999, 9_999],
+    ]);
     expect(driver.end().map((r) => r.window!.start)).toEqual([0, 10_000]);
   });
 

@@ -49,11 +49,11 @@ describe('window: its options', () => {
   test.each([
     [
       {},
-      'bad-value: `window` needs exactly one of `tumbling`, `hopping`, `session`, `count`, `calendar`, but has none of them.',
+      'bad-value: `window` needs exactly one of `tumbling`, `hopping`, `rolling`, `session`, `count`, `calendar`, but has none of them.',
     ],
     [
       { tumbling: '1m', count: 3 },
-      'bad-value: `window` needs exactly one of `tumbling`, `hopping`, `session`, `count`, `calendar`, but has `tumbling` and `count`.',
+      'bad-value: `window` needs exactly one of `tumbling`, `hopping`, `rolling`, `session`, `count`, `calendar`, but has `tumbling` and `count`.',
     ],
     [{ tumbling: '0s' }, 'bad-value: `tumbling` is 0s; expected a whole number of milliseconds, at least 1ms.'],
     [{ tumbling: '1.5ms' }, 'bad-value: `tumbling` is 1.5ms; expected a whole number of milliseconds, at least 1ms.'],

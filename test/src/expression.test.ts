@@ -17,7 +17,7 @@ import { suiteFolder } from '../conformance/suites.ts';
 import { cpuMs } from '../cpu.ts';
 
 const value = { fuel: 480, name: 'g1', none: null, list: [1, 2, 3], on: true, pos: { lat: 1.5 }, type: 'diesel' };
-const window = { step: 'w', start: 0, end: 10_000, label: 5 };
+const window = { step: 'w', start: 0, end: 10_000, label: 5, pane: 'late', seq: 2 } as const;
 const meta = { topic: 'a/b/c', headers: { trace: 'x' } };
 const evaluate = (source: string, given: unknown = value) => compileExpression(source)(new StreamRecord(given));
 const failing = (source: string, given: unknown = value) => {

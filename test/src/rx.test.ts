@@ -6,8 +6,8 @@ import { StreamRecord } from '../../src/record.ts';
 import { asRx } from '../../src/rx.ts';
 
 const at = (time: number) => new StreamRecord(time, 'g1', time);
-const result = (time: number, start: number) =>
-  at(time).withWindow({ step: 'windowLast', start, end: start + 10, label: time });
+const result = (time: number, start: number, pane: 'final' | 'drained' = 'drained') =>
+  at(time).withWindow({ step: 'windowLast', start, end: start + 10, label: time, pane });
 const marbles = (test: Parameters<TestScheduler['run']>[0]) =>
   new TestScheduler((actual, expected) => expect(actual).toEqual(expected)).run(test);
 
@@ -15,7 +15,7 @@ test('a step as an RxJS operator emits when the records move event time on, and 
   marbles(({ hot, expectObservable }) => {
     const records = hot('  -a-b-c---|', { a: at(1), b: at(9), c: at(10) });
     const expected = '     -----x---(y|)';
-    const values = { x: result(9, 0), y: result(10, 10) };
+    const values = { x: result(9, 0, 'final'), y: result(10, 10) };
     expectObservable(records.pipe(asRx(windowLast, { every: '10ms' }))).toBe(expected, values);
   });
 });

@@ -75,6 +75,7 @@ export const logSink = defineSink({
   shorthand: 'topic',
   examples: [],
   delivery: () => ({ level: 'at least once', reason: 'It is not real.' }),
+  upserts: ({ key }) => key !== undefined,
   open: unused,
 });
 export const kafka = defineSource({
@@ -134,9 +135,11 @@ export const windowLast = defineStep({
       by: Type.Optional(field({ description: 'A field.' })),
       limit: Type.Optional(size({ description: 'A limit.' })),
       label: Type.Optional(Type.Enum(['end', 'start'], { description: 'A label.' })),
+      emit: Type.Optional(Type.Enum(['final', 'onUpdate'], { description: 'When.' })),
     },
     closed,
   ),
+  updates: ({ emit }) => emit === 'onUpdate',
   keyed: true,
   timed: true,
   late: true,
