@@ -2,6 +2,7 @@ import type { AssignerProtocol, Consumer, EachBatchPayload, PartitionAssigner } 
 import { type Owned, shareOut } from './assigner.ts';
 import { type Reader, type ReaderEvents, type ReaderOptions, type TopicPartition, Trouble } from './driver.ts';
 import type { Client } from './kafkajs.ts';
+import { readCommitted } from './kafkajs-committed.ts';
 import { noTopic, rootOf } from './trouble.ts';
 
 const maxWaitMs = 150;
@@ -202,30 +203,34 @@ function nameOf({ topic, partition }: TopicPartition): string {
 
 // kafkajs itself deals partitions out anew, like cards, at each rebalance.
 function stickyAssigner(owned: { partitions: Owned }, protocol: typeof AssignerProtocol): PartitionAssigner {
-  return ({ cluster }) => ({
-    name: 'penstock-sticky',
-    version: 1,
-    protocol: ({ topics }) => ({
+  return ({ cluster }) => {
+    // The only place where kafkajs lends out what it fetches with, and before it fetches.
+    readCommitted(cluster);
+    return {
       name: 'penstock-sticky',
-      metadata: protocol.MemberMetadata.encode({
-        version: 1,
-        topics,
-        userData: Buffer.from(JSON.stringify(owned.partitions)),
+      version: 1,
+      protocol: ({ topics }) => ({
+        name: 'penstock-sticky',
+        metadata: protocol.MemberMetadata.encode({
+          version: 1,
+          topics,
+          userData: Buffer.from(JSON.stringify(owned.partitions)),
+        }),
       }),
-    }),
-    async assign({ members, topics }) {
-      const claims = members.map(({ memberId, memberMetadata }): [string, Owned] => {
-        const userData = protocol.MemberMetadata.decode(memberMetadata)?.userData;
-        return [memberId, userData?.length ? (JSON.parse(userData.toString()) as Owned) : {}];
-      });
-      const known = topics.map((topic) => ({
-        topic,
-        partitions: cluster.findTopicPartitionMetadata(topic).map(({ partitionId }) => partitionId),
-      }));
-      return [...shareOut(new Map(claims), known)].map(([memberId, assignment]) => ({
-        memberId,
-        memberAssignment: protocol.MemberAssignment.encode({ version: 1, assignment, userData: Buffer.alloc(0) }),
-      }));
-    },
-  });
+      async assign({ members, topics }) {
+        const claims = members.map(({ memberId, memberMetadata }): [string, Owned] => {
+          const userData = protocol.MemberMetadata.decode(memberMetadata)?.userData;
+          return [memberId, userData?.length ? (JSON.parse(userData.toString()) as Owned) : {}];
+        });
+        const known = topics.map((topic) => ({
+          topic,
+          partitions: cluster.findTopicPartitionMetadata(topic).map(({ partitionId }) => partitionId),
+        }));
+        return [...shareOut(new Map(claims), known)].map(([memberId, assignment]) => ({
+          memberId,
+          memberAssignment: protocol.MemberAssignment.encode({ version: 1, assignment, userData: Buffer.alloc(0) }),
+        }));
+      },
+    };
+  };
 }

@@ -221,7 +221,9 @@ export class KafkajsTransactor implements Transactor {
       if (this.#over) throw this.#over;
       const trouble = this.#client.trouble(error);
       if (trouble.kind !== 'passing') throw trouble;
-      const fenced = fencing.has(rootOf(error).type ?? '');
+      const { type = '', message = '' } = rootOf(error);
+      // 90 is PRODUCER_FENCED, which is younger than kafkajs.
+      const fenced = fencing.has(type) || message.endsWith('error code 90');
       const what = fenced
         ? 'has been ended by another process, or by Kafka because it took too long'
         : 'may not have been committed';
@@ -242,8 +244,10 @@ export class KafkajsTransactor implements Transactor {
       try {
         return await request();
       } catch (error) {
-        const { type } = rootOf(error);
-        if (type === undefined || !passing.has(type) || this.#over || clock.now() >= end) throw error;
+        const { type, name } = rootOf(error);
+        // A broker that has just come, or a partition without a leader: nothing was sent.
+        const known = name === 'KafkaJSBrokerNotFound' || (type !== undefined && passing.has(type));
+        if (!known || this.#over || clock.now() >= end) throw error;
         if (type !== 'CONCURRENT_TRANSACTIONS') await this.#lookAgain();
       }
       await clock.sleep(waitMs);

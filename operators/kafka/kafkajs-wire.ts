@@ -93,7 +93,7 @@ export async function leaderOf(wire: Wire, topic: string, partition: number): Pr
   await wire.addTargetTopic(topic);
   await wire.refreshMetadataIfNecessary();
   const found = wire.findTopicPartitionMetadata(topic).find(({ partitionId }) => partitionId === partition);
-  // -1 while there is none; the library says so itself, in an error that may be tried again.
+  // -1 while there is none: the library knows no such broker.
   return wire.findBroker({ nodeId: found?.leader ?? -1 });
 }
 

@@ -34,6 +34,7 @@ const kinds: Readonly<Record<string, TroubleKind>> = {
   INVALID_SESSION_TIMEOUT: 'final',
   INCONSISTENT_GROUP_PROTOCOL: 'final',
   GROUP_MAX_SIZE_REACHED: 'final',
+  INVALID_TRANSACTION_TIMEOUT: 'final',
 };
 
 /** The error that lies at the bottom: kafkajs wraps it when it has given up retrying. */
@@ -78,6 +79,9 @@ function wording(raw: Raw, address: string, user: string | undefined): string {
   }
   if (raw.name === 'KafkaJSConnectionError' || raw.name === 'KafkaJSConnectionClosedError' || isSocketCode(raw.code)) {
     return connectionWording(raw, at, message);
+  }
+  if (type === 'INVALID_TRANSACTION_TIMEOUT') {
+    return `Kafka at ${address} does not let transactions stay open for twice the time between checkpoints. Take them more often (\`state.every\`), or raise its \`transaction.max.timeout.ms\`.`;
   }
   if (raw.name === 'KafkaJSRequestTimeoutError') return `Kafka at ${at} did not answer in time.`;
   return `Kafka at ${address} answered: ${message.replace(/\.?$/, '.')}`;
