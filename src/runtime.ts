@@ -1,5 +1,6 @@
 import { join, resolve } from 'node:path';
 import { openDiskStore } from './engine/disk-store.ts';
+import { keptCheckpoints } from './engine/generations.ts';
 import type { Catalogue } from './engine/graph.ts';
 import { openJournal } from './engine/journal.ts';
 import { Run } from './engine/run.ts';
@@ -22,6 +23,9 @@ export interface StartOptions {
   readonly signal?: AbortSignal;
 }
 
+// A run that falls back to the oldest kept checkpoint reads on from there.
+const trimsKept = keptCheckpoints - 1;
+
 /** Log lines go nowhere unless a log is given. */
 export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
@@ -42,7 +46,7 @@ export async function start(plan: Plan, catalogue: Catalogue, options: StartOpti
       log,
       ...(store && { store }),
       openJournal: (name, limits) =>
-        openJournal(ports.disk, join(state, 'journal', name), { log, clock: ports.clock, ...limits }),
+        openJournal(ports.disk, join(state, 'journal', name), { log, clock: ports.clock, trimsKept, ...limits }),
       ...(checkpointMs !== undefined && { checkpointMs }),
     });
     const stop = () => void run.stop().catch(() => undefined);
@@ -63,7 +67,7 @@ function openStore(
   options: StartOptions,
 ): StateStore | undefined {
   const { log = silentLog, fresh = false } = options;
-  if (store === 'disk') return openDiskStore(folder, { fresh });
+  if (store === 'disk') return openDiskStore(folder, { fresh, log });
   if (store !== 'memory') return undefined;
   log.warn(
     'State is kept in memory: it is lost when this process ends, and inputs are read again as if for the first time.',

@@ -4,10 +4,9 @@ import type { Plan, PlanStep } from '../topology/plan.ts';
 import { decode, encode } from './codec.ts';
 import { type Catalogue, definitionOf, Graph } from './graph.ts';
 import type { StoredPartition } from './partition.ts';
-import type { StateStore } from './store.ts';
+import { checkpointName, type StateStore } from './store.ts';
 import type { IdleStep } from './task.ts';
 
-const checkpointName = 'checkpoint';
 const formatVersion = 1;
 
 /** What a checkpoint holds beside keyed state: written in the same commit. */
@@ -113,10 +112,9 @@ export function idleSequenceOf(name: string): number {
 
 /** The idle steps of a task that were taken after its checkpoint, in order. */
 export function readIdleSteps(store: StateStore, task: string): { name: string; step: IdleStep }[] {
-  return [...store.entries(`idle\u0000${task}\u0000`)].map(([name, bytes]) => ({
-    name,
-    step: decode(name, bytes) as IdleStep,
-  }));
+  return [...store.entries(`idle\u0000${task}\u0000`)]
+    .map(([name, bytes]) => ({ name, step: decode(name, bytes) as IdleStep }))
+    .sort((a, b) => idleSequenceOf(a.name) - idleSequenceOf(b.name));
 }
 
 function identity(step: PlanStep, definition: StepDefinition, sources: readonly string[]): StepIdentity {

@@ -1,4 +1,4 @@
-import type { Changes, Clock } from '../operator.ts';
+import type { Changes, Clock, Position } from '../operator.ts';
 import type { Plan } from '../topology/plan.ts';
 import {
   type Checkpoint,
@@ -14,8 +14,10 @@ import { Gate } from './gate.ts';
 import type { StoredPartition } from './partition.ts';
 import type { SinkRunner } from './sink-runner.ts';
 import type { SourceHost } from './source-host.ts';
-import type { StateStore } from './store.ts';
+import { DiskFullError, type StateStore } from './store.ts';
 import type { IdleStep, Task } from './task.ts';
+
+const fullDiskRetryMs = 500;
 
 /** The parts of a run that a checkpoint covers. They change while the run goes on. */
 export interface Covered {
@@ -112,7 +114,7 @@ export class Checkpointer {
 
   async #record(task: Task, step: IdleStep): Promise<void> {
     const name = idleName(task.id, this.#idleSequence++);
-    await this.#store.commit({ puts: [[name, encode(name, step)]], removes: [] });
+    await this.#commit({ puts: [[name, encode(name, step)]], removes: [] });
     this.#idleSteps.set(name, { task, step });
   }
 
@@ -140,10 +142,31 @@ export class Checkpointer {
     } finally {
       this.gate.open();
     }
-    await this.#store.commit(changes, Object.values(checkpoint.partitions)[0]?.position);
+    await this.#commit(changes, Object.values(checkpoint.partitions)[0]?.position);
     for (const runner of transactional) runner.release();
     this.last = checkpoint;
     await Promise.all(this.#covered.hosts.map((host) => host.committed()));
+  }
+
+  /** Commits. As long as the disk is full nothing is taken in, and the same commit is tried again. */
+  async #commit(changes: Changes, position?: Position): Promise<void> {
+    let held = false;
+    try {
+      for (;;) {
+        try {
+          return await this.#store.commit(changes, position);
+        } catch (error) {
+          if (!(error instanceof DiskFullError) || this.#covered.failure() !== undefined) throw error;
+        }
+        if (!this.gate.closed) {
+          this.gate.close();
+          held = true;
+        }
+        await this.#clock.sleep(fullDiskRetryMs);
+      }
+    } finally {
+      if (held) this.gate.open();
+    }
   }
 
   /** Resolves when every sink has confirmed all that was handed to it, dead letters of refused records included. */

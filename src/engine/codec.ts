@@ -15,30 +15,39 @@ addExtension({
 // Plain maps, no shared structures: each stored value can be read by itself, whatever was written before it.
 const packr = new Packr({ useRecords: false });
 
+// Packs behind so many bytes left free: no second buffer, no copy.
+const reserveStart = 2048;
+
 /**
  * Bytes of one stored value: CRC-32 (4 bytes, big endian) of name and body, then the body in MessagePack.
  * The store itself has no checksum, and the name is part of the sum, so that a value under a wrong name is noticed too.
  */
 export function encode(name: string, value: unknown): Buffer {
-  const body = packr.pack(value);
-  const bytes = Buffer.allocUnsafe(body.length + 4);
-  bytes.writeUInt32BE(crc32(body, crc32(name)), 0);
-  body.copy(bytes, 4);
+  const bytes = packr.pack(value, reserveStart + 4);
+  bytes.writeUInt32BE(crc32(bytes.subarray(4), crc32(name)), 0);
   return bytes;
+}
+
+/** Whether the bytes are what `encode` wrote under this name, to the last bit. */
+export function isSound(name: string, bytes: Buffer): boolean {
+  return bytes.length >= 5 && bytes.readUInt32BE(0) === crc32(bytes.subarray(4), crc32(name));
 }
 
 /** Reads what `encode` wrote. Throws a RunError that names the value when a single bit of it has changed. */
 export function decode(name: string, bytes: Buffer): unknown {
-  const body = bytes.subarray(4);
-  if (bytes.length < 5 || bytes.readUInt32BE(0) !== crc32(body, crc32(name))) {
+  if (!isSound(name, bytes)) {
     throw new RunError(
-      `The stored state \`${printable(name)}\` does not match its checksum: the file has been damaged. ` +
-        'Restore the state folder from a backup, or start with --fresh to build the state anew from the sources.',
+      `The stored state \`${printable(name)}\` does not match its checksum: the file has been damaged. ${damageWayOut}`,
     );
   }
-  return packr.unpack(body);
+  return packr.unpack(bytes.subarray(4));
 }
 
-function printable(name: string): string {
+/** What to do about a state folder that is damaged beyond what it can repair. */
+export const damageWayOut =
+  'Restore the state folder from a backup, or start with --fresh to build the state anew from the sources.';
+
+/** The name of a stored value as one line for messages. */
+export function printable(name: string): string {
   return name.replace(/[^\x20-\x7e]/g, '·').slice(0, 120);
 }

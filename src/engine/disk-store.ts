@@ -1,67 +1,283 @@
-import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { open, type RootDatabase } from 'lmdb';
 import { RunError } from '../errors.ts';
-import type { Changes } from '../operator.ts';
-import type { StateStore } from './store.ts';
+import type { Changes, Log } from '../operator.ts';
+import { readCheckpoint } from './checkpoint.ts';
+import { damageWayOut } from './codec.ts';
+import { chunkPrefix, encodeChunks, type Overlay, readChunk } from './delta.ts';
+import { lockFolder } from './folder-lock.ts';
+import { describe, type Generation, type Inspection, inspect, keptCheckpoints } from './generations.ts';
+import { checkpointName, DiskFullError, type StateStore } from './store.ts';
+
+export interface DiskStoreOptions {
+  /** Drops what the store holds, once the folder is ours. */
+  readonly fresh?: boolean;
+  /** Hears of a damaged checkpoint, and of a full disk. */
+  readonly log?: Log;
+  /** Changes of older checkpoints are put into the base once they have so many bytes. Default: 16 MiB. */
+  readonly foldBytes?: number;
+}
 
 /**
- * A store in one LMDB environment: a commit is one transaction, flushed to disk before it resolves.
- * A second process on the same folder is refused. `fresh` drops what the store holds, once the folder is ours.
- * Raises a RunError when the folder cannot be used.
+ * A store in one LMDB environment: a commit is one transaction, flushed to disk before it resolves. A second process on the
+ * same folder is refused. The last three checkpoints are kept: opening looks at every stored byte, and when the newest one is
+ * damaged the store holds the one before, and says so in the log. Raises a RunError that names the damage when none of them
+ * is whole, or when the folder cannot be used.
  */
-export function openDiskStore(directory: string, { fresh = false } = {}): StateStore {
+export function openDiskStore(directory: string, options: DiskStoreOptions = {}): StateStore {
   mkdirSync(directory, { recursive: true });
-  const release = lock(directory);
-  if (fresh) for (const file of ['state.mdb', 'state.mdb-lock']) rmSync(join(directory, file), { force: true });
-  let db: RootDatabase<Buffer, Buffer>;
+  const release = lockFolder(directory);
+  const path = join(directory, 'state.mdb');
+  if (options.fresh) for (const file of [path, `${path}-lock`]) rmSync(file, { force: true });
+  let db: RootDatabase<Buffer, Buffer> | undefined;
   try {
     db = open<Buffer, Buffer>({
-      path: join(directory, 'state.mdb'),
+      path,
       encoding: 'binary',
       keyEncoding: 'binary',
       cache: false,
       // A commit is one transaction anyway, and with batches LMDB rejects promises of its own that nobody can handle.
       eventTurnBatching: false,
     });
+    return new DiskStore(directory, db, release, options);
   } catch (error) {
+    void db?.close();
     release();
-    throw new RunError(`The state in ${directory} cannot be opened: ${(error as Error).message}`, { cause: error });
+    if (error instanceof RunError) throw error;
+    throw new RunError(
+      `The state in ${path} cannot be opened: ${(error as Error).message}. If the file is damaged: ${damageWayOut}`,
+      { cause: error },
+    );
   }
-  let closed = false;
-  let failed = false;
-  return {
-    get: (name) => db.get(Buffer.from(name)),
-    *entries(prefix) {
-      const start = Buffer.from(prefix);
-      // No UTF-8 text has a byte 0xff.
-      const end = Buffer.concat([start, Buffer.of(0xff)]);
-      for (const { key, value } of db.getRange({ start, end })) yield [key.toString(), value];
-    },
-    async commit({ puts, removes }: Changes) {
-      try {
-        await db.transaction(() => {
-          for (const name of removes) db.remove(Buffer.from(name));
-          for (const [name, bytes] of puts) db.put(Buffer.from(name), bytes);
-        });
-        await db.flushed;
-      } catch (error) {
-        failed = true;
-        throw new RunError(
-          `The checkpoint could not be written to ${directory}: ${await reasonOf(error)}. Free space on the disk and start again: the last checkpoint is whole.`,
-          { cause: error },
-        );
-      }
-    },
-    async close() {
-      if (closed) return;
-      closed = true;
-      // After a failed commit LMDB never comes to the end of closing. What it holds goes with the process.
-      if (!failed) await db.close();
-      release();
-    },
-  };
+}
+
+/**
+ * The base holds the state as of an older checkpoint, name by name. What each checkpoint since has changed lies beside it in
+ * chunks (see `delta.ts`): to give a checkpoint up is to leave its chunks unread. Reads see the base with all chunks applied.
+ */
+class DiskStore implements StateStore {
+  readonly #directory: string;
+  readonly #db: RootDatabase<Buffer, Buffer>;
+  readonly #release: () => void;
+  readonly #log: Log | undefined;
+  readonly #foldBytes: number;
+  readonly #generations: Generation[];
+  /** Chunks of given-up checkpoints: they go with the next commit. */
+  #dropped: readonly string[];
+  #newest: number;
+  /** All chunks in one, made when somebody reads, gone with the next commit. */
+  #overlay: { values: Overlay; names: string[] } | undefined;
+  /** The last commit, whatever came of it: one at a time. */
+  #committed: Promise<void> = Promise.resolve();
+  #full = false;
+  #failed = false;
+  #closed = false;
+
+  constructor(directory: string, db: RootDatabase<Buffer, Buffer>, release: () => void, options: DiskStoreOptions) {
+    this.#directory = directory;
+    this.#db = db;
+    this.#release = release;
+    this.#log = options.log;
+    this.#foldBytes = options.foldBytes ?? 16 << 20;
+    const found = inspect(this.#stored());
+    this.#generations = found.generations;
+    this.#dropped = found.dropped;
+    this.#newest = found.generations.at(-1)?.id ?? 0;
+    this.#checkStructure(found);
+    if (found.generations.length === 0) this.#newest = readCheckpoint(this)?.id ?? 0;
+    this.#checkDamage(found);
+  }
+
+  get(name: string): Buffer | undefined {
+    const changed = this.#changes().values.get(name);
+    return changed === undefined ? this.#db.get(Buffer.from(name)) : (changed ?? undefined);
+  }
+
+  *entries(prefix: string): Iterable<[name: string, bytes: Buffer]> {
+    const { values, names } = this.#changes();
+    for (const [name, bytes] of this.#stored(prefix)) {
+      if (!values.has(name) && !name.startsWith(chunkPrefix)) yield [name, bytes];
+    }
+    for (let at = firstFrom(names, prefix); names[at]?.startsWith(prefix); at++) {
+      const bytes = values.get(names[at]!);
+      if (bytes) yield [names[at]!, bytes];
+    }
+  }
+
+  commit(changes: Changes): Promise<void> {
+    const committed = this.#committed.then(() => this.#commit(changes));
+    this.#committed = committed.catch(() => undefined);
+    return committed;
+  }
+
+  async #commit(changes: Changes): Promise<void> {
+    // Whatever else is committed goes with the checkpoint before it.
+    const begins = changes.puts.findLast(([name]) => name === checkpointName) !== undefined;
+    const id = begins ? this.#newest + 1 : this.#newest;
+    const current = this.#generations.at(-1);
+    const generation = begins || current?.id !== id ? { id, chunks: [], bytes: 0 } : current;
+    const chunks = [...encodeChunks(changes, id, generation.chunks.length)];
+    // On a disk that is short of room, the least that can be written.
+    const folded = begins && !this.#full ? this.#due(id) : [];
+    await this.#write(chunks, folded);
+    if (generation !== current) this.#generations.push(generation);
+    for (const [name, bytes] of chunks) {
+      generation.chunks.push(name);
+      generation.bytes += bytes.length;
+    }
+    this.#generations.splice(0, folded.length);
+    this.#newest = id;
+    this.#dropped = [];
+    this.#overlay = undefined;
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    // After a failed commit LMDB never comes to the end of closing. What it holds goes with the process.
+    if (!this.#failed) await this.#db.close();
+    this.#release();
+  }
+
+  async #write(chunks: [string, Buffer][], folded: readonly Generation[]): Promise<void> {
+    const bytes = sumOf(chunks.map(([, { length }]) => length)) + sumOf(folded.map((generation) => generation.bytes));
+    // LMDB prints each failure: it is asked again when there is room.
+    if (this.#full && !hasRoom(this.#directory, bytes)) throw new DiskFullError(this.#directory);
+    try {
+      await this.#db.transaction(() => {
+        for (const name of this.#dropped) this.#db.remove(Buffer.from(name));
+        for (const [name, bytes] of chunks) this.#db.put(Buffer.from(name), bytes);
+        this.#fold(folded);
+      });
+      await this.#db.flushed;
+    } catch (error) {
+      const reason = await reasonOf(error);
+      if (!hasRoom(this.#directory, bytes)) throw this.#tellFull();
+      this.#failed = true;
+      throw new RunError(
+        `The checkpoint could not be written to ${this.#directory}: ${reason}. Check the disk and start again: the last checkpoint is whole.`,
+        { cause: error },
+      );
+    }
+    if (this.#full) this.#log?.info('The disk has room again: checkpoints go on.', { state: this.#directory });
+    this.#full = false;
+  }
+
+  #tellFull(): DiskFullError {
+    const error = new DiskFullError(this.#directory);
+    if (!this.#full) this.#log?.error(error.message, { state: this.#directory });
+    this.#full = true;
+    return error;
+  }
+
+  /** Checkpoints, oldest first, that nobody goes back behind, once they are worth the work. */
+  #due(next: number): Generation[] {
+    const settled = this.#generations.filter(({ id }) => id <= next - keptCheckpoints + 1);
+    return sumOf(settled.map(({ bytes }) => bytes)) >= this.#foldBytes ? settled : [];
+  }
+
+  #fold(generations: readonly Generation[]): void {
+    for (const [name, bytes] of this.#read(generations)) {
+      if (bytes === null) this.#db.remove(Buffer.from(name));
+      else this.#db.put(Buffer.from(name), bytes);
+    }
+    for (const name of generations.flatMap(({ chunks }) => chunks)) this.#db.remove(Buffer.from(name));
+  }
+
+  #changes(): { values: Overlay; names: string[] } {
+    if (this.#overlay === undefined) {
+      const values = this.#read(this.#generations);
+      this.#overlay = { values, names: [...values.keys()].sort() };
+    }
+    return this.#overlay;
+  }
+
+  #read(generations: readonly Generation[]): Overlay {
+    const overlay: Overlay = new Map();
+    for (const name of generations.flatMap(({ chunks }) => chunks)) {
+      readChunk(this.#db.get(Buffer.from(name))!, overlay);
+    }
+    return overlay;
+  }
+
+  *#stored(prefix = ''): Iterable<[name: string, bytes: Buffer]> {
+    const start = Buffer.from(prefix);
+    // No UTF-8 text has a byte 0xff.
+    const range = prefix === '' ? {} : { start, end: Buffer.concat([start, Buffer.of(0xff)]) };
+    let last: Buffer | undefined;
+    for (const { key, value } of this.#db.getRange(range)) {
+      // A page that leads to itself would go on for ever.
+      if (last !== undefined && last.compare(key) >= 0) throw new Error('its entries are out of order');
+      last = key;
+      yield [key.toString(), value];
+    }
+  }
+
+  // Values carry checksums, and so a damaged page shows itself by entries that are not there.
+  #checkStructure({ count }: Inspection): void {
+    const { entryCount } = this.#db.getStats() as { entryCount: number };
+    if (count === entryCount) return;
+    throw new RunError(
+      `The state file ${this.#path} is damaged: it says that it has ${entryCount} entries, and ${count} can be found. ${damageWayOut}`,
+    );
+  }
+
+  #checkDamage({ broken, damage, newest }: Inspection): void {
+    const { values } = this.#changes();
+    const lost = broken.filter((name) => !values.has(name));
+    if (lost.length > 0) {
+      throw new RunError(
+        `The state file ${this.#path} is damaged: ${describe(lost)} does not match its checksum, and all checkpoints that are kept need it. ${damageWayOut}`,
+      );
+    }
+    if (broken.length > 0) {
+      this.#log?.warn(
+        `The state file ${this.#path} is damaged: ${describe(broken)}. Newer values have replaced it, so nothing is lost; check the disk.`,
+      );
+    }
+    if (damage === undefined) return;
+    const last = readCheckpoint(this);
+    if (last === undefined || newest! - this.#newest >= keptCheckpoints) {
+      throw new RunError(
+        `The state file ${this.#path} is damaged in ${damage}, and no checkpoint that is kept can do without it. ${damageWayOut}`,
+      );
+    }
+    this.#log?.warn(
+      `The state file ${this.#path} is damaged in ${damage}. The run goes on from checkpoint ${last.id}, taken at ${new Date(last.at).toISOString()}: what came in since then is read again. Check the disk.`,
+    );
+  }
+
+  get #path(): string {
+    return join(this.#directory, 'state.mdb');
+  }
+}
+
+function firstFrom(names: readonly string[], prefix: string): number {
+  let low = 0;
+  for (let high = names.length; low < high; ) {
+    const middle = (low + high) >> 1;
+    if (names[middle]! < prefix) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+const sumOf = (numbers: readonly number[]) => numbers.reduce((sum, number) => sum + number, 0);
+
+/** Whether the disk takes a commit of so many bytes. LMDB reports a full disk as an I/O error, as it does a broken one. */
+function hasRoom(directory: string, bytes: number): boolean {
+  const probe = join(directory, 'room');
+  try {
+    // Pages that change are written anew: some more than what goes in.
+    writeFileSync(probe, Buffer.alloc(2 * bytes + 256 * 1024));
+    return true;
+  } catch (error) {
+    return !['ENOSPC', 'EDQUOT', 'EFBIG'].includes((error as NodeJS.ErrnoException).code ?? '');
+  } finally {
+    rmSync(probe, { force: true });
+  }
 }
 
 // LMDB gives the reason as a promise of its own, which ends the process when it rejects and nobody has looked at it.
@@ -72,62 +288,4 @@ async function reasonOf(error: unknown): Promise<string> {
     (cause: Error) => cause.message,
   );
   return reason === undefined ? message : Promise.race([reason, nextTurn(message)]);
-}
-
-/** Takes the folder for this process; a lock left by a process that is gone is taken over. */
-function lock(directory: string): () => void {
-  const path = join(directory, 'lock');
-  const draft = join(directory, `lock-${process.pid}-${Math.random().toString(36).slice(2)}`);
-  const mine = `${process.pid} ${startTime(process.pid)}`;
-  for (let attempt = 0; ; attempt++) {
-    try {
-      // Appears with its content: one that is still empty would look like that of a process which is gone.
-      writeFileSync(draft, mine);
-      linkSync(draft, path);
-      rmSync(draft, { force: true });
-      return () => rmSync(path, { force: true });
-    } catch (error) {
-      rmSync(draft, { force: true });
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt > 3) {
-        throw new RunError(`The state folder ${directory} cannot be locked: ${(error as Error).message}`, {
-          cause: error,
-        });
-      }
-      const [pid, started] = readLock(path);
-      if (pid !== undefined && alive(pid, started)) {
-        throw new RunError(
-          `The state folder ${directory} is in use by process ${pid}. Stop that run, or give this one another folder with --state.`,
-        );
-      }
-      rmSync(path, { force: true });
-    }
-  }
-}
-
-function readLock(path: string): [pid: number | undefined, started: string] {
-  try {
-    const [pid, started = ''] = readFileSync(path, 'utf8').split(' ');
-    return [Number(pid) || undefined, started];
-  } catch {
-    return [undefined, ''];
-  }
-}
-
-function alive(pid: number, started: string): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
-  }
-  return startTime(pid) === started;
-}
-
-// A pid is used again after a reboot; together with the start time it names one process. Only Linux tells it as a file.
-function startTime(pid: number): string {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
-  } catch {
-    return '';
-  }
 }

@@ -12,6 +12,8 @@ export interface JournalOptions {
   readonly segmentBytes?: number;
   /** Appends wait while all files together are this large, until something is trimmed. Default: 1 GiB. */
   readonly maxBytes?: number;
+  /** A trim takes effect so many trims later, unless the journal is full: who trims may go back to an older one. Default: 0. */
+  readonly trimsKept?: number;
   readonly log?: Log;
   /** Paces the retries on a full disk. Default: the system's. */
   readonly clock?: Clock;
@@ -52,6 +54,7 @@ class SegmentJournal implements Journal {
   readonly #clock: Clock;
   readonly #segmentBytes: number;
   readonly #maxBytes: number;
+  readonly #trimsKept: number;
   readonly #segments: Segment[];
   readonly #reader: JournalReader;
   readonly #closing = new AbortController();
@@ -61,6 +64,8 @@ class SegmentJournal implements Journal {
   #scratch = Buffer.alloc(0);
   #end = 0;
   #trimmed = 0;
+  /** Trims that have not taken effect, oldest first. */
+  readonly #trims: number[] = [];
   #pendingBytes = 0;
   #draining: Promise<void> | undefined;
   #reading: Promise<unknown> = Promise.resolve();
@@ -74,6 +79,7 @@ class SegmentJournal implements Journal {
     this.#log = options.log;
     this.#clock = options.clock ?? systemPorts().clock;
     this.#maxBytes = options.maxBytes ?? 2 ** 30;
+    this.#trimsKept = options.trimsKept ?? 0;
     // Only whole files can be trimmed: with fewer than four, a full journal would give little room back.
     this.#segmentBytes = Math.min(options.segmentBytes ?? 16 << 20, Math.floor(this.#maxBytes / 4));
     this.#reader = new JournalReader(disk);
@@ -139,9 +145,15 @@ class SegmentJournal implements Journal {
   }
 
   async trim(offset: number): Promise<void> {
-    this.#trimmed = Math.max(this.#trimmed, Math.min(offset, this.#end));
+    this.#trims.push(Math.min(offset, this.#end));
+    this.#takeTrims(this.#trimsKept);
     await this.#removeTrimmed();
     this.#bell.ring();
+  }
+
+  #takeTrims(keep: number): void {
+    const taken = this.#trims.splice(0, Math.max(0, this.#trims.length - keep));
+    this.#trimmed = Math.max(this.#trimmed, ...taken);
   }
 
   /** Waits until all appends are durable, unless they wait for room: those are rejected and were never acknowledged. */
@@ -233,13 +245,15 @@ class SegmentJournal implements Journal {
   /** Resolves once `bytes` more stay within the limit, or once nothing is held that could be trimmed. */
   async #room(bytes: number): Promise<void> {
     let told = false;
-    while (this.#segments.reduce((sum, { size }) => sum + size, bytes) > this.#maxBytes) {
-      if (this.#trimmed >= this.#end) {
-        // All is processed, but the current file cannot be removed while it is the last one.
-        if (this.#segments.at(-1)!.size > fileHeaderBytes) await this.#roll();
-        await this.#removeTrimmed();
-        if (this.#segments.length === 1) break;
-      }
+    const over = () => this.#segments.reduce((sum, { size }) => sum + size, bytes) > this.#maxBytes;
+    while (over()) {
+      // What only older checkpoints need is worth less than what comes in.
+      this.#takeTrims(0);
+      const processed = this.#trimmed >= this.#end;
+      // The current file cannot be removed while it is the last one.
+      if (processed && this.#segments.at(-1)!.size > fileHeaderBytes) await this.#roll();
+      await this.#removeTrimmed();
+      if (!over() || (processed && this.#segments.length === 1)) break;
       if (this.#closing.signal.aborted) throw this.#closed();
       if (!told) {
         this.#log?.warn(
