@@ -44,6 +44,7 @@ export const rejectCodes = [
   'key-missing',
   'key-invalid',
   'over-limit',
+  'too-many-keys',
   'expression-failed',
   'late',
   'was-idle',

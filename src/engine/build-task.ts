@@ -1,7 +1,8 @@
 import type { Subject } from 'rxjs';
-import { compileExpression, type StepDefinition } from '../operator.ts';
+import { compileExpression, type Log, type StepDefinition } from '../operator.ts';
 import type { StreamRecord } from '../record.ts';
-import type { PlanStep, PlanStream } from '../topology/plan.ts';
+import type { Plan, PlanStep, PlanStream } from '../topology/plan.ts';
+import { BoundedState } from './bounded-state.ts';
 import { deadLetter } from './dead-letter.ts';
 import { type Catalogue, definitionOf, type Graph } from './graph.ts';
 import { KeyedState } from './keyed-state.ts';
@@ -13,6 +14,7 @@ export interface BuildContext {
   readonly graph: Graph;
   readonly catalogue: Catalogue;
   readonly topologyHash: string;
+  readonly log: Log;
   readonly runners: ReadonlyMap<string, SinkRunner>;
   watched(stream: string): Subject<readonly StreamRecord[]>;
 }
@@ -58,12 +60,22 @@ export function buildTask(task: Task, starts: readonly string[], context: BuildC
   routeRejects(task, owners, context);
 }
 
-function createNode(step: PlanStep, task: Task, { catalogue }: BuildContext): Node {
+function createNode(step: PlanStep, task: Task, { catalogue, graph, log }: BuildContext): Node {
   const definition: StepDefinition = definitionOf(catalogue, 'step', step.operator);
   const behaviour = definition.create(step.options, step.id);
   const when = step.when === undefined ? undefined : compileExpression(step.when);
   if (!definition.keyed) return new Node(step.id, behaviour, task, when);
-  return new KeyedNode(step.id, behaviour, task, new KeyedState(statePrefix(task.id, step.id)), when);
+  return new KeyedNode(step.id, behaviour, task, keyedState(step, task, graph.plan, log), when);
+}
+
+function keyedState({ id }: PlanStep, task: Task, { state }: Plan, log: Log): KeyedState<unknown> {
+  const prefix = statePrefix(task.id, id);
+  if (state?.ttl === undefined && state?.maxKeys === undefined) return new KeyedState(prefix);
+  return new BoundedState(prefix, state, task.watermark, (dropped) => {
+    // The first, the tenth, the hundredth …: whoever drops a million keys needs no million lines.
+    if (!/^10*$/.test(String(dropped))) return;
+    log.warn('Dropped the keys used least recently, to make room', { step: id, dropped, maxKeys: state.maxKeys });
+  });
 }
 
 function routeRejects(

@@ -149,7 +149,7 @@ export class KeyedNode extends Node {
     this.keyed.addTimer(this.#entry!, at);
   }
 
-  /** Fires what is due at `watermark`, in order of time, then moves this step's own watermark there. */
+  /** Fires what is due at `watermark`, in order of time, then moves this step's own watermark there and drops what is too old. */
   advance(watermark: number): void {
     this.#ending = watermark === Number.POSITIVE_INFINITY;
     while (this.keyed.timers.size > 0 && this.keyed.timers.next <= watermark) {
@@ -157,6 +157,7 @@ export class KeyedNode extends Node {
       for (const entry of entries) this.fire(at, entry);
     }
     this.#watermark = watermark;
+    this.keyed.expire(watermark);
   }
 
   protected override process(record: StreamRecord): void {
@@ -164,13 +165,21 @@ export class KeyedNode extends Node {
       this.reject(record, 'key-missing', 'The record has no key. Put a `keyBy` before this step.');
       return;
     }
-    const entry = this.keyed.touch(record.key);
+    const entry = this.keyed.enter(record.key, record.time, this.#watermark);
+    if (entry === undefined) {
+      this.reject(
+        record,
+        'too-many-keys',
+        `There is no room for another key: the step holds ${this.keyed.size}, as many as \`maxKeys\` allows.`,
+      );
+      return;
+    }
     this.#entry = entry;
     try {
       super.process(record);
     } finally {
       // Also when the step has thrown: bad records of ever new keys must not fill the memory.
-      if (entry.state === undefined) this.keyed.release(entry);
+      this.keyed.leave(entry);
     }
   }
 
@@ -186,6 +195,6 @@ export class KeyedNode extends Node {
         cause: error,
       });
     }
-    if (entry.state === undefined) this.keyed.release(entry);
+    this.keyed.leave(entry);
   }
 }

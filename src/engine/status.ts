@@ -1,8 +1,22 @@
+import { BoundedState } from './bounded-state.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { type EventTime, eventTimeOf } from './event-time.ts';
 import type { Silence } from './idle.ts';
+import type { KeyedState } from './keyed-state.ts';
 import type { SinkRunner } from './sink-runner.ts';
 import type { Task } from './task.ts';
+
+/** What one step has done so far, in all tasks together. */
+export interface StepStatus {
+  in: number;
+  out: number;
+  rejected: number;
+  late: number;
+  /** Keyed steps: keys that hold state or wait for a timer now. */
+  keys?: number;
+  /** Where state is bounded: keys dropped because they were older than `ttl`, and to make room within `maxKeys`. */
+  dropped?: { ttl: number; maxKeys: number };
+}
 
 /** What a run has done so far and where it stands. Counts begin anew with each start. */
 export interface Status {
@@ -16,7 +30,7 @@ export interface Status {
     readonly watermark?: number;
     readonly idle: boolean;
   }[];
-  readonly steps: Readonly<Record<string, { in: number; out: number; rejected: number; late: number; keys?: number }>>;
+  readonly steps: Readonly<Record<string, StepStatus>>;
   readonly sinks: Readonly<Record<string, { written: number; refused: number; pending: number }>>;
   /** Where event time stands in each task, what holds it back and what waits for it: why a window has not fired yet. */
   readonly time: readonly EventTime[];
@@ -32,14 +46,14 @@ export function readStatus(
   silences: (task: Task) => readonly Silence[],
 ): Status {
   const all = [...tasks];
-  const steps: Record<string, { in: number; out: number; rejected: number; late: number; keys?: number }> = {};
+  const steps: Record<string, StepStatus> = {};
   for (const task of all) {
     for (const node of task.nodes) {
       steps[node.id] ??= { in: 0, out: 0, rejected: 0, late: 0 };
       const sum = steps[node.id]!;
       for (const name of ['in', 'out', 'rejected', 'late'] as const) sum[name] += node.counts[name];
     }
-    for (const { id, keyed } of task.keyed) steps[id]!.keys = (steps[id]!.keys ?? 0) + keyed.size;
+    for (const { id, keyed } of task.keyed) addKeys(steps[id]!, keyed);
   }
   const partitions = all.flatMap((task) =>
     task.partitions.map((p) => ({
@@ -60,4 +74,12 @@ export function readStatus(
     time: all.flatMap((task) => eventTimeOf(task, silences(task)) ?? []),
     ...(checkpoint && { checkpoint: { id: checkpoint.id, at: checkpoint.at } }),
   };
+}
+
+function addKeys(sum: StepStatus, keyed: KeyedState<unknown>): void {
+  sum.keys = (sum.keys ?? 0) + keyed.size;
+  if (!(keyed instanceof BoundedState)) return;
+  sum.dropped ??= { ttl: 0, maxKeys: 0 };
+  sum.dropped.ttl += keyed.dropped.ttl;
+  sum.dropped.maxKeys += keyed.dropped.maxKeys;
 }

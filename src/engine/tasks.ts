@@ -1,3 +1,4 @@
+import type { Log } from '../operator.ts';
 import { type BuildContext, buildTask, statePrefix } from './build-task.ts';
 import type { Checkpointer } from './checkpointer.ts';
 import type { Catalogue, Graph, PlannedSource } from './graph.ts';
@@ -12,6 +13,7 @@ export interface TaskParts {
   readonly graph: Graph;
   readonly catalogue: Catalogue;
   readonly topologyHash: string;
+  readonly log: Log;
   readonly store: StateStore;
   readonly runners: ReadonlyMap<string, SinkRunner>;
   readonly outputs: Outputs;

@@ -1,5 +1,5 @@
 import { RunError } from '../errors.ts';
-import { type PartitionState, type Ports, TransactionError } from '../operator.ts';
+import { type Log, type PartitionState, type Ports, TransactionError } from '../operator.ts';
 import type { Plan } from '../topology/plan.ts';
 import { checkCompatible, type StepIdentity } from './checkpoint.ts';
 import { Checkpointer } from './checkpointer.ts';
@@ -18,6 +18,7 @@ export interface UnitParts {
   readonly graph: Graph;
   readonly steps: Record<string, StepIdentity>;
   readonly ports: Ports;
+  readonly log: Log;
   readonly outputs: Outputs;
   /** What has ended the run, if anything. */
   readonly failure: () => unknown;

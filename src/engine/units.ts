@@ -1,5 +1,5 @@
 import { RunError } from '../errors.ts';
-import type { Committing, Log, PartitionState, TransactionError, Transactions } from '../operator.ts';
+import type { Committing, PartitionState, TransactionError, Transactions } from '../operator.ts';
 import type { PlanStep } from '../topology/plan.ts';
 import { warnOfClosing } from './closing.ts';
 import { definitionOf } from './graph.ts';
@@ -11,7 +11,6 @@ import { Unit, type UnitParts } from './unit.ts';
 
 /** What the units of a run need of it. */
 export interface UnitsContext extends UnitParts {
-  readonly log: Log;
   /** State of the whole run; not needed where state lives with the source. */
   readonly store?: StateStore;
   readonly hosts: readonly SourceHost[];
