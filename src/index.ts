@@ -9,6 +9,7 @@ import { type LoadOptions, loadTopology } from './topology/load.ts';
 import type { Plan } from './topology/plan.ts';
 
 export type { DeadLetter } from './engine/dead-letter.ts';
+export type { Health } from './engine/health.ts';
 export type { Run } from './engine/run.ts';
 export type { Status } from './engine/status.ts';
 export * from './operator.ts';

@@ -23,6 +23,10 @@ function withRunning(command: Command): Command {
     .option('--state <folder>', 'folder for checkpoints, journals and dead letters')
     .option('--fresh', 'drop the checkpoints of that folder and start anew')
     .option('--checkpoint <duration>', "take a checkpoint so often; 5s unless the topology's `state` says otherwise")
+    .option(
+      '--drain',
+      'when stopping, close the open windows with what they hold instead of keeping them for the next start',
+    )
     .option('--shutdown-timeout <duration>', 'wait so long for the sinks when stopping', '30s')
     .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error']).default('info'));
 }

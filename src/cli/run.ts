@@ -16,6 +16,7 @@ export interface RunFlags extends LoadFlags {
   readonly json?: boolean;
   readonly state?: string;
   readonly fresh?: boolean;
+  readonly drain?: boolean;
   readonly checkpoint?: string;
   readonly shutdownTimeout: string;
   readonly logLevel: Level;
@@ -65,7 +66,7 @@ async function started(plan: Plan, options: StartOptions): Promise<Run> {
 }
 
 /** Stops; when the sinks do not confirm in time, ends all the same: the last checkpoint stands. */
-function stop(run: Run, { shutdownTimeout }: RunFlags): void {
+function stop(run: Run, { shutdownTimeout, drain }: RunFlags): void {
   const limit = setTimeout(
     () =>
       run.kill(
@@ -75,10 +76,7 @@ function stop(run: Run, { shutdownTimeout }: RunFlags): void {
       ),
     durationMs(shutdownTimeout),
   );
-  void run
-    .stop()
-    .catch(() => undefined)
-    .finally(() => clearTimeout(limit));
+  void (drain ? run.drain() : run.stop()).catch(() => undefined).finally(() => clearTimeout(limit));
 }
 
 // The first signal stops in order; the second ends the process at once.

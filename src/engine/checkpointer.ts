@@ -66,6 +66,11 @@ export class Checkpointer {
     this.#partitions = { ...this.last?.partitions };
   }
 
+  /** Something has happened that the next checkpoint has to hold. */
+  get due(): boolean {
+    return this.#changed || this.#underWay !== undefined;
+  }
+
   /** Records since the last cut. */
   get records(): number {
     return this.#records;

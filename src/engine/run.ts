@@ -5,11 +5,11 @@ import type { StreamRecord } from '../record.ts';
 import type { Plan } from '../topology/plan.ts';
 import { stepIdentities } from './checkpoint.ts';
 import { closeConnections } from './closing.ts';
-import { StallWatch, warnOfStall } from './event-time.ts';
 import { type Catalogue, definitionOf, Graph, type PlannedSource } from './graph.ts';
-import { dueIdleStep, type Silence } from './idle.ts';
+import { type Health, healthOf } from './health.ts';
 import { Outputs } from './outputs.ts';
 import type { InputPartition } from './partition.ts';
+import { silencesOf, watchSilence } from './silence.ts';
 import { SourceHost } from './source-host.ts';
 import { readStatus, type Status } from './status.ts';
 import type { StateStore } from './store.ts';
@@ -38,8 +38,7 @@ interface Finish {
   readonly reject: (error: unknown) => void;
 }
 
-// How often silence is looked at. Finer than any `idle` that makes sense, coarse enough to cost nothing.
-const silenceMs = 200;
+const defaultCheckpointMs = 5_000;
 
 /** A topology at work. `done` resolves when its inputs have ended or it was stopped, and rejects with what ended it otherwise. */
 export class Run {
@@ -54,6 +53,8 @@ export class Run {
   readonly #status: BehaviorSubject<Status>;
   /** All is open, and who started the run has had the time to subscribe. */
   #begun = false;
+  #since = 0;
+  #ended = false;
   readonly #asked = new Set<Unit>();
   #failure: unknown;
   #shutting: Promise<void> | undefined;
@@ -97,11 +98,12 @@ export class Run {
     // A turn later: whoever has waited for this call can subscribe to outputs before the first record comes.
     setImmediate(() => {
       run.#begun = true;
+      run.#since = options.ports.clock.now();
       for (const host of run.#hosts) host.begin();
       run.#endWhatIsComplete();
     });
     void run.#everyInterval();
-    void run.#watchSilence();
+    void watchSilence({ ...options, units: run.#units, hosts: run.#hosts, signal: run.#intake.signal });
     return run;
   }
 
@@ -132,13 +134,36 @@ export class Run {
       units.flatMap(({ tasks }) => [...tasks.all.values()]),
       this.#units.runners(),
       checkpoints.sort((a, b) => b.at - a.at)[0],
-      (task) => this.#silences(task),
+      (task) => silencesOf(task, this.#hosts),
     );
+  }
+
+  /** Whether the run does its work, and what is wrong when it does not. */
+  health(): Health {
+    const { ports, checkpointMs = defaultCheckpointMs } = this.#options;
+    return healthOf({
+      state: this.#state,
+      failure: this.#failure,
+      now: ports.clock.now(),
+      since: this.#since,
+      checkpointMs,
+      units: [...this.#units].map(({ checkpointer }) => checkpointer),
+      sinks: [...this.#units.runners()],
+    });
   }
 
   /** Stops pulling, waits for the sinks, takes a last checkpoint and closes. Open windows stay open, in the checkpoint. */
   async stop(): Promise<void> {
-    this.#closing ??= this.#close(false);
+    this.#closing ??= this.#close('stop');
+    await this.done;
+  }
+
+  /**
+   * Stops as `stop` does, but closes all open windows first, with what they hold: their results have the pane `drained`. For a topology
+   * that is not to go on, or whose windows are about to change. What comes for those windows after a restart makes them anew.
+   */
+  async drain(): Promise<void> {
+    this.#closing ??= this.#close('drain');
     await this.done;
   }
 
@@ -252,7 +277,7 @@ export class Run {
       this.#fail(error);
       return;
     }
-    if (open.length === 0) this.#closing = this.#close(true);
+    if (open.length === 0) this.#closing = this.#close('end');
   }
 
   async #takeCheckpoint(unit: Unit): Promise<void> {
@@ -273,7 +298,7 @@ export class Run {
   }
 
   async #everyInterval(): Promise<void> {
-    const { ports, checkpointMs = 5_000 } = this.#options;
+    const { ports, checkpointMs = defaultCheckpointMs } = this.#options;
     for (;;) {
       await ports.clock.sleep(checkpointMs, this.#intake.signal);
       if (this.#intake.signal.aborted) return;
@@ -281,43 +306,25 @@ export class Run {
     }
   }
 
-  async #watchSilence(): Promise<void> {
-    const { ports, log } = this.#options;
-    const stalls = new StallWatch();
-    for (;;) {
-      await ports.clock.sleep(silenceMs, this.#intake.signal);
-      if (this.#intake.signal.aborted) return;
-      for (const { tasks, checkpointer } of this.#units) {
-        for (const task of tasks.all.values()) {
-          const step = dueIdleStep(task, this.#silences(task), ports.clock.now());
-          if (step) await checkpointer.takeIdleStep(task, step);
-          const stall = stalls.notice(task, ports.clock.now());
-          if (stall) warnOfStall(log, stall);
-        }
-      }
-    }
-  }
-
-  #silences(task: Task): Silence[] {
-    const silences: Silence[] = [];
-    for (const host of this.#hosts) {
-      for (const { task: owner, input, partition, waitingSince } of host.readers)
-        if (owner === task) silences.push({ input, since: partition.caughtUp ? waitingSince : undefined });
-    }
-    return silences;
-  }
-
-  async #close(ended: boolean): Promise<void> {
+  async #close(how: 'stop' | 'drain' | 'end'): Promise<void> {
     try {
-      if (!ended) this.#intake.abort();
+      if (how !== 'end') this.#intake.abort();
       await Promise.all(this.#hosts.map((host) => host.rest()));
-      await Promise.all([...this.#units].map((unit) => this.#lastCheckpoint(unit, ended)));
+      if (how === 'drain') for (const { tasks, checkpointer } of this.#units) tasks.drain(checkpointer);
+      await Promise.all([...this.#units].map((unit) => this.#lastCheckpoint(unit, how === 'end')));
     } catch (error) {
       this.#fail(error);
     }
     if (this.#failure !== undefined) return;
     await this.#shut();
     if (this.#failure === undefined) this.#finish.resolve();
+  }
+
+  get #state(): Health['state'] {
+    if (this.#failure !== undefined) return 'failed';
+    if (this.#ended) return 'ended';
+    if (this.#closing !== undefined) return 'stopping';
+    return this.#begun ? 'running' : 'starting';
   }
 
   // Of an input that has ended nobody will read the rest; otherwise what a lost unit did is done again after the next start.
@@ -354,5 +361,6 @@ export class Run {
     this.#outputs.complete();
     this.#status.next(this.status());
     this.#status.complete();
+    this.#ended = true;
   }
 }

@@ -147,6 +147,13 @@ export class Task implements Surroundings {
     this.#handOver();
   }
 
+  /** The same for inputs that go on another time: event time stays where it was. Nothing may follow but a checkpoint. */
+  drain(): void {
+    const before = this.watermark;
+    this.finish();
+    this.watermark = before;
+  }
+
   /** The earliest event time at which something is due; Infinity when nothing is. */
   get nextTimer(): number {
     let next = Number.POSITIVE_INFINITY;

@@ -64,6 +64,12 @@ export class Tasks {
     }
   }
 
+  /** Closes all open windows, whatever event time has come to. */
+  drain(checkpointer: Checkpointer): void {
+    checkpointer.changed();
+    for (const task of this.all.values()) task.drain();
+  }
+
   /** A partition has left this process, and with the last one its task. */
   leave(task: Task, input: InputPartition): void {
     task.leave(input);
