@@ -34,6 +34,7 @@ const reading = (n: number, ts: number) => ({
 function world() {
   const log = new TestLog();
   log.bounded = false;
+  log.add('0');
   const target = new TestTarget();
   const store = new MemoryStore();
   const ports = memoryPorts();
