@@ -25,7 +25,7 @@ export { readTlsFiles, tlsRefusal } from './ports/tls.ts';
 export type { Clock, ConnectOptions, Disk, DiskFile, Network, Ports } from './ports.ts';
 export { durationMs, sizeBytes } from './quantity.ts';
 export { type Data, type Key, type Meta, recordId, StreamRecord, type Window } from './record.ts';
-export { type FieldType, jsonTypes, objectType, recordFields, withFields } from './record-type.ts';
+export { eitherType, type FieldType, jsonTypes, objectType, recordFields, withFields } from './record-type.ts';
 export { Secret } from './secret.ts';
 export { type Static, Type };
 
@@ -58,6 +58,15 @@ export const streamName = (notes: Notes) => Type.String({ format: 'stream', ...n
 
 /** A function, which only TypeScript can give. `T` is its type, or that of the object of functions it belongs to. */
 export const functionOption = (notes: Notes) => Type.Unsafe<never>({ type: 'string', format: 'function', ...notes });
+/**
+ * The name of a stream whose records come to this step as well: `Step.onInput` gets them. The name is checked, and `TypeCheck.expression`
+ * gives the type of its records.
+ */
+export const inputStream = (notes: Notes) => Type.String({ format: 'input', ...notes });
+
+/** A condition whose name in the options is that of a stream, such as an entry of `branch`. The name is checked as `streamName` is. */
+export const streamCondition = (notes: Notes) =>
+  Type.Unsafe<Expression>({ type: 'string', format: 'expression', keyFormat: 'stream', ...notes });
 
 /** A password or token. Printed as `***` everywhere. */
 export const secret = (notes: Notes) => Type.Unsafe<Secret>({ type: 'string', format: 'secret', ...notes });
@@ -95,6 +104,8 @@ export interface ExampleRecord {
   readonly value: unknown;
   readonly partition?: number;
   readonly window?: { readonly start: number; readonly end: number };
+  /** Going in: the stream it comes from, when that is a further input of the step. Coming out: the stream it is sent to. */
+  readonly stream?: string;
 }
 
 interface Common<S extends TSchema> {
@@ -120,6 +131,8 @@ export interface StepContext<S = unknown> {
   /** The input has ended or is being drained: timers fire although event time has not come to them. */
   readonly ending: boolean;
   emit(record: StreamRecord): void;
+  /** Sends a record, of the type that came in, to a stream that an option of the format `stream` names; to `drop`: nowhere. */
+  emitTo(stream: string, record: StreamRecord): void;
   /** Sends the record to the step's `otherwise` stream, with the reason. */
   reject(record: StreamRecord, code: RejectCode, message: string, reasons?: readonly unknown[]): void;
   /** Sends a record whose window has closed to the step's `late` stream. */
@@ -136,6 +149,8 @@ export interface StepContext<S = unknown> {
 /** The behaviour of a step. It never keeps state of its own, reads no clock and sets no timer: the engine owns those. */
 export interface Step<S = unknown> {
   onRecord(record: StreamRecord, step: StepContext<S>): void;
+  /** A record of `stream`, which an option of the format `input` names. Keyed steps: the state is that of this record's key. */
+  onInput?(record: StreamRecord, step: StepContext<S>, stream: string): void;
   /** The watermark has reached `at`. `key` is the key that asked for it. */
   onTimer?(at: number, key: Key, step: StepContext<S>): void;
 }
@@ -144,7 +159,10 @@ export interface Step<S = unknown> {
 export interface TypeCheck {
   /** Type of the records that come in. */
   readonly input: RecordType;
-  /** Type-checks the expression (or template, or field name) at this path of the options; gives its result type. Reports its own problems. */
+  /**
+   * Type-checks the expression (or template, or field name) at this path of the options; gives its result type. Reports its own problems.
+   * For the name of a stream that is a further input: the type of that stream's records.
+   */
   expression(path: readonly (string | number)[]): RecordType;
   /** Reports a problem at this path of the options: an error, `bad-value`, unless said otherwise. */
   problem(
@@ -160,8 +178,8 @@ export interface StepDefinition<S extends TSchema = TSchema, State = unknown> ex
   readonly kind: 'step';
   /** The step owns state per key: it needs a `keyBy` before it and an `id`. */
   readonly keyed?: boolean;
-  /** The step works on event time: its sources need a `time`. */
-  readonly timed?: boolean;
+  /** The step works on event time, always or with these options: its sources need a `time`. */
+  readonly timed?: boolean | ((options: Static<S>) => boolean);
   /** Changes when old state can no longer be read. Starts at 1. */
   readonly stateVersion?: number;
   /** The option values that, when changed, make old state meaningless. */
@@ -170,6 +188,10 @@ export interface StepDefinition<S extends TSchema = TSchema, State = unknown> ex
   readonly late?: boolean;
   /** With these options the step gives several results for one window, each in place of the one before. Default: no. */
   updates?(options: Static<S>): boolean;
+  /** With these options nothing goes on behind the step: every record is sent to another stream. */
+  ends?(options: Static<S>): boolean;
+  /** Why a replay may give other results with these options; `undefined` when it does not. `penstock plan` says it. */
+  notReplayable?(options: Static<S>): string | undefined;
   /** Type of what comes out; checks the options against the type that comes in. Default: unchanged. */
   type?(options: Static<S>, check: TypeCheck): RecordType;
   /** Makes the step for checked options: compile expressions and validators here, once. `id` is the step's id. */

@@ -30,6 +30,8 @@ export class Driver {
   readonly output: StreamRecord[] = [];
   /** What was rejected so far, with codes and messages; late records too. */
   readonly rejected: Rejection[] = [];
+  /** What was sent to other streams so far, by their names, in order. */
+  readonly routed = new Map<string, StreamRecord[]>();
   readonly #outOfOrderMs: number;
   readonly #step: LoneStep;
   readonly #store: MemoryStore;
@@ -45,6 +47,7 @@ export class Driver {
       id,
       emit: (record) => void this.output.push(record),
       reject: (rejection) => void this.rejected.push(rejection),
+      routes: { get: (stream) => ({ push: (record) => this.#route(stream, record) }) },
       ...(from && { watermark: from.watermark }),
     });
     this.#step.keyed.restore(this.#store.entries(''));
@@ -58,6 +61,15 @@ export class Driver {
   push(...records: readonly StreamRecord[]): this {
     for (const record of records) {
       this.#step.push(record);
+      this.#step.advance(record.time - this.#outOfOrderMs);
+    }
+    return this;
+  }
+
+  /** The same for records of a stream that is a further input of the step, such as the `with` of a join. */
+  pushInput(stream: string, ...records: readonly StreamRecord[]): this {
+    for (const record of records) {
+      this.#step.pushInput(record, stream);
       this.#step.advance(record.time - this.#outOfOrderMs);
     }
     return this;
@@ -89,5 +101,10 @@ export class Driver {
 
   rejectedCodes(): string[] {
     return this.rejected.map(({ code }) => code);
+  }
+
+  #route(stream: string, record: StreamRecord): void {
+    const routed = this.routed.get(stream) ?? [];
+    this.routed.set(stream, [...routed, record]);
   }
 }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { catalogue } from '../operators/index.ts';
-import type { Definition, ExampleRecord, StepDefinition } from '../src/operator.ts';
+import type { Definition, Example, ExampleRecord, StepDefinition } from '../src/operator.ts';
 import { StreamRecord } from '../src/record.ts';
 import { Driver } from '../src/testing.ts';
 import { loadTopology } from '../src/topology/load.ts';
@@ -37,7 +37,9 @@ function shown(found: StreamRecord, wanted: ExampleRecord | undefined): ExampleR
 }
 
 /** A whole topology around one operator, as YAML. */
-function topologyOf({ kind, name, keyed }: Definition & { keyed?: boolean }, options: unknown): string {
+function topologyOf(definition: Definition, { options, ...example }: Example): string {
+  const { kind, name } = definition;
+  const { keyed, ends } = definition as Partial<StepDefinition>;
   const item = { id: 'example', [name]: options };
   const source = { simulate: { time: 'arrival' } };
   const sink = { print: null };
@@ -46,14 +48,18 @@ function topologyOf({ kind, name, keyed }: Definition & { keyed?: boolean }, opt
       ? [item, sink]
       : kind === 'sink'
         ? [source, item]
-        : [source, ...(keyed ? [{ keyBy: 'generatorID' }] : []), item, sink];
-  const streams = { example: items };
+        : [source, ...(keyed ? [{ keyBy: 'generatorID' }] : []), item, ...(ends?.(options as never) ? [] : [sink])];
+  // What an example's further inputs come from: all of them need a key and a time.
+  const others = [...new Set((example.input ?? []).flatMap(({ stream }) => stream ?? []))];
+  const read = others.map((stream) => [stream, [source, { keyBy: 'generatorID' }]]);
+  const streams = { example: items, ...Object.fromEntries(read) };
   return JSON.stringify({ version: 1, name: 'example', streams });
 }
 
-function optionsAsRead(definition: Definition, options: unknown): unknown {
+function optionsAsRead(definition: Definition, example: Example): unknown {
+  const { options } = example;
   const readFile = () => '{"type":"object"}';
-  const text = topologyOf(definition, options);
+  const text = topologyOf(definition, example);
   const env = Object.fromEntries([...text.matchAll(/\$\{([A-Z_]+)\}/g)].map(([, name]) => [name, 'x']));
   const loaded = loadTopology({ text, file: 'example.yaml' }, { catalogue, env, readFile });
   const step = loaded.plan?.streams[0]?.steps.find(({ id }) => id === 'example');
@@ -71,10 +77,20 @@ function optionsAsRead(definition: Definition, options: unknown): unknown {
 }
 
 test.each(examples)('$name', ({ definition, example }) => {
-  const options = optionsAsRead(definition, example.options);
+  const options = optionsAsRead(definition, example);
   if (definition.kind !== 'step' || !example.input) return;
-  const driver = new Driver(definition as StepDefinition, options).push(...example.input.map(record));
-  const output = driver.end();
-  expect(output.map((found, index) => shown(found, example.output?.[index]))).toEqual(example.output ?? []);
+  const driver = new Driver(definition as StepDefinition, options);
+  for (const [index, given] of example.input.entries()) {
+    if (given.stream === undefined) driver.push(record(given, index));
+    else driver.pushInput(given.stream, record(given, index));
+  }
+  const sent = new Map<string | undefined, readonly StreamRecord[]>([[undefined, driver.end()], ...driver.routed]);
+  const wanted = example.output ?? [];
+  const streams = new Set([...sent.keys(), ...wanted.map(({ stream }) => stream)]);
+  for (const stream of streams) {
+    const here = wanted.filter((one) => one.stream === stream);
+    const found = (sent.get(stream) ?? []).map((one, index) => shown(one, here[index]));
+    expect(found).toEqual(here.map(({ stream: _, ...rest }) => rest));
+  }
   expect(driver.rejectedCodes()).toEqual(example.rejected ?? []);
 });

@@ -125,7 +125,7 @@ function operatorSchema(definition: Definition): Json {
 
 /** An option schema as an editor needs it: variables may stand for any scalar, and unquoted scalars for text. */
 function forEditors(schema: OptionSchema): Json {
-  const { format, ...rest } = schema as OptionSchema & Json;
+  const { format, keyFormat, ...rest } = schema as OptionSchema & Json;
   const { description, default: standard, examples } = rest;
   const notes = {
     ...(description !== undefined && { description }),

@@ -1,7 +1,7 @@
 import pc from 'picocolors';
 import { catalogue } from '../../operators/index.ts';
 import { definitionOf } from '../engine/graph.ts';
-import type { Delivery, SinkDefinition } from '../operator.ts';
+import type { Delivery, SinkDefinition, StepDefinition } from '../operator.ts';
 import { committingSource, type Plan, type PlanStep } from '../topology/plan.ts';
 import { planToJson } from '../topology/plan-json.ts';
 import { stateToOptions } from '../topology/state-options.ts';
@@ -18,6 +18,12 @@ function asJson(plan: Plan): unknown {
   return {
     ...(planToJson(plan) as object),
     delivery: Object.fromEntries(sinks(plan).map((step) => [step.id, delivery(step, plan)])),
+    notReplayable: Object.fromEntries(
+      plan.streams
+        .flatMap(({ steps }) => steps)
+        .map((step) => [step.id, notReplayable(step)])
+        .filter(([, reason]) => reason !== undefined),
+    ),
   };
 }
 
@@ -28,6 +34,12 @@ function sinks(plan: Plan): PlanStep[] {
 function delivery(step: PlanStep, plan: Plan): Delivery {
   const definition: SinkDefinition = definitionOf(catalogue, 'sink', step.operator);
   return definition.delivery(step.options, committingSource(plan));
+}
+
+function notReplayable({ kind, operator, options }: PlanStep): string | undefined {
+  if (kind !== 'step') return undefined;
+  const definition: StepDefinition = definitionOf(catalogue, 'step', operator);
+  return definition.notReplayable?.(options);
 }
 
 function describe(plan: Plan): string {
@@ -58,7 +70,12 @@ function describeState({ state, delivery }: Plan): string[] {
 }
 
 function describeStep(step: PlanStep, plan: Plan): string[] {
-  const routes = [step.otherwise && `rejected → ${step.otherwise}`, step.late && `late → ${step.late}`].filter(Boolean);
+  const routes = [
+    step.inputs && `with ${step.inputs.join(', ')}`,
+    step.routes && `→ ${step.routes.join(', ')}`,
+    step.otherwise && `rejected → ${step.otherwise}`,
+    step.late && `late → ${step.late}`,
+  ].filter(Boolean);
   const lines = [
     `  ${step.operator.padEnd(12)} ${pc.dim(step.id)}${routes.length > 0 ? `  ${routes.join(', ')}` : ''}`,
   ];
@@ -66,6 +83,8 @@ function describeStep(step: PlanStep, plan: Plan): string[] {
     const { level, reason } = delivery(step, plan);
     lines.push(`  ${''.padEnd(12)} ${pc.green(level)}: ${reason}`);
   }
+  const reason = notReplayable(step);
+  if (reason !== undefined) lines.push(`  ${''.padEnd(12)} ${pc.yellow('not replayable')}: ${reason}`);
   const { time } = (step.options ?? {}) as { time?: unknown };
   if (time === 'arrival') {
     lines.push(

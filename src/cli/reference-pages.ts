@@ -98,7 +98,7 @@ function siblingsText(definition: Definition): string {
     : '';
   const needs = [
     definition.keyed && 'It works per key: put a `keyBy` before it.',
-    definition.timed && 'It works on event time: its sources need a `time`.',
+    definition.timed === true && 'It works on event time: its sources need a `time`.',
   ].filter(Boolean);
   return [`Beside it: ${id}, \`description\`, \`when\`, and \`otherwise\` for what it rejects.${late}`, ...needs].join(
     ' ',
@@ -121,8 +121,8 @@ function exampleText(name: string, { title, options, input, output, rejected }: 
   return parts.join('\n\n');
 }
 
-function recordText({ key, time, value, partition, window }: ExampleRecord): string {
-  return JSON.stringify({ key, time, value, partition, window });
+function recordText({ stream, key, time, value, partition, window }: ExampleRecord): string {
+  return JSON.stringify({ stream, key, time, value, partition, window });
 }
 
 function fenced(language: string, text: string): string {

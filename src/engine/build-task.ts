@@ -30,11 +30,13 @@ export function buildTask(task: Task, starts: readonly string[], context: BuildC
   const nodes: Node[] = [];
   const edges: Edge[] = [];
   const heads = new Map<string, Target>();
+  const inputs = new Map<string, Target[]>();
   const owners = new Map<string, { step: PlanStep; stream: PlanStream }>();
   // From the last stream to the first, and within a stream from its end: what follows a step exists before it.
   for (const stream of [...streams].reverse()) {
     const end = new StreamEnd(context.watched(stream.name));
     for (const next of context.graph.continuing(stream.name)) end.targets.push(heads.get(next.name)!);
+    end.targets.push(...(inputs.get(stream.name) ?? []));
     edges.unshift(end);
     let next: Target = end;
     for (const step of [...stream.steps].reverse()) {
@@ -47,6 +49,9 @@ export function buildTask(task: Task, starts: readonly string[], context: BuildC
       } else if (step.kind === 'step') {
         const node = createNode(step, task, context);
         node.next = next;
+        node.routes = new Map((step.routes ?? []).map((to) => [to, heads.get(to)!]));
+        for (const name of step.inputs ?? [])
+          inputs.set(name, [{ push: (record) => node.pushInput(record, name) }, ...(inputs.get(name) ?? [])]);
         nodes.unshift(node);
         next = node;
       } else heads.set(step.id, next);

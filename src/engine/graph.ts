@@ -94,6 +94,10 @@ export class Graph {
     return this.plan.streams.filter(({ from }) => from.includes(stream));
   }
 
+  #reading(stream: string): PlanStream[] {
+    return this.plan.streams.filter(({ steps }) => steps.some(({ inputs }) => inputs?.includes(stream)));
+  }
+
   #keyedFrom(stream: string): string[] {
     return this.reachable(stream).flatMap(({ steps }) =>
       steps.filter((step) => this.isKeyed(step)).map(({ id }) => id),
@@ -101,8 +105,9 @@ export class Graph {
   }
 
   #next(stream: PlanStream): string[] {
-    const sides = stream.steps.flatMap(({ otherwise, late }) => [otherwise, late]);
-    const targets = [...this.continuing(stream.name).map(({ name }) => name), ...sides];
+    const sides = stream.steps.flatMap(({ otherwise, late, routes = [] }) => [otherwise, late, ...routes]);
+    const taking = [...this.continuing(stream.name), ...this.#reading(stream.name)];
+    const targets = [...taking.map(({ name }) => name), ...sides];
     if (!this.#lastResort.has(stream.name)) targets.push(this.plan.otherwise);
     return targets.filter((name): name is string => name !== undefined && this.#streams.has(name));
   }

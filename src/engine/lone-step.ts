@@ -1,7 +1,7 @@
 import type { StepDefinition } from '../operator.ts';
 import type { StreamRecord } from '../record.ts';
 import { KeyedState } from './keyed-state.ts';
-import { KeyedNode, Node, type Rejection, type Surroundings } from './node.ts';
+import { KeyedNode, Node, type Rejection, type Routes, type Surroundings } from './node.ts';
 
 /** One step without a topology around it: records go in, event time is moved by hand. */
 export class LoneStep implements Surroundings {
@@ -13,17 +13,30 @@ export class LoneStep implements Surroundings {
   constructor(
     definition: StepDefinition,
     options: unknown,
-    to: { id: string; emit(record: StreamRecord): void; reject(rejection: Rejection): void; watermark?: number },
+    to: {
+      id: string;
+      emit(record: StreamRecord): void;
+      reject(rejection: Rejection): void;
+      watermark?: number;
+      /** What takes the records of the streams that the options name. */
+      routes?: Routes;
+    },
   ) {
     this.watermark = to.watermark ?? this.watermark;
     this.#reject = to.reject;
     const step = definition.create(options as never, to.id);
     this.#node = definition.keyed ? new KeyedNode(to.id, step, this, this.keyed) : new Node(to.id, step, this);
     this.#node.next = { push: to.emit };
+    if (to.routes) this.#node.routes = to.routes;
   }
 
   push(record: StreamRecord): void {
     this.#node.push(record);
+  }
+
+  /** Pushes a record of a stream that is a further input of the step. */
+  pushInput(record: StreamRecord, stream: string): void {
+    this.#node.pushInput(record, stream);
   }
 
   /** Moves event time on, never back: what is due fires. */

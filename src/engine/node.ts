@@ -8,6 +8,11 @@ export interface Target {
   push(record: StreamRecord): void;
 }
 
+/** Where records go that a step sends to a stream by name. */
+export interface Routes {
+  get(stream: string): Target | undefined;
+}
+
 /** A record that left the main path, and why. */
 export interface Rejection {
   readonly record: StreamRecord;
@@ -30,6 +35,8 @@ export class Node implements Target, StepContext {
   /** Records that came in, went out, were rejected, were late. */
   readonly counts = { in: 0, out: 0, rejected: 0, late: 0 };
   next: Target = nowhere;
+  /** The streams that the step's options send records to. */
+  routes: Routes = new Map();
   protected readonly step: Step;
   protected readonly task: Surroundings;
   readonly #when: Evaluate | undefined;
@@ -59,9 +66,28 @@ export class Node implements Target, StepContext {
     }
   }
 
+  /** Takes a record of a stream that is a further input of the step: `when` is about the others. */
+  pushInput(record: StreamRecord, stream: string): void {
+    this.counts.in++;
+    try {
+      this.process(record, stream);
+    } catch (error) {
+      this.caught(record, error);
+    }
+  }
+
   emit(record: StreamRecord): void {
     this.counts.out++;
     this.next.push(record);
+  }
+
+  emitTo(stream: string, record: StreamRecord): void {
+    this.counts.out++;
+    if (stream === 'drop') return;
+    const target = this.routes.get(stream);
+    if (target === undefined)
+      throw new RunError(`Step \`${this.id}\` sends to the stream \`${stream}\`, which none of its options names.`);
+    target.push(record);
   }
 
   reject(record: StreamRecord, code: RejectCode, message: string, reasons?: readonly unknown[]): void {
@@ -85,9 +111,10 @@ export class Node implements Target, StepContext {
     throw new RunError(`Step \`${this.id}\` sets a timer but is not declared \`keyed\`.`);
   }
 
-  protected process(record: StreamRecord): void {
-    const result: unknown = this.step.onRecord(record, this);
-    if (result instanceof Promise) throw this.asynchronous('onRecord', result);
+  protected process(record: StreamRecord, stream?: string): void {
+    const result: unknown =
+      stream === undefined ? this.step.onRecord(record, this) : this.step.onInput!(record, this, stream);
+    if (result instanceof Promise) throw this.asynchronous(stream === undefined ? 'onRecord' : 'onInput', result);
   }
 
   // TypeScript takes an `async` function where one without a result is asked for. What it does later would be in no checkpoint.
@@ -160,7 +187,7 @@ export class KeyedNode extends Node {
     this.keyed.expire(watermark);
   }
 
-  protected override process(record: StreamRecord): void {
+  protected override process(record: StreamRecord, stream?: string): void {
     if (record.key === undefined) {
       this.reject(record, 'key-missing', 'The record has no key. Put a `keyBy` before this step.');
       return;
@@ -176,7 +203,7 @@ export class KeyedNode extends Node {
     }
     this.#entry = entry;
     try {
-      super.process(record);
+      super.process(record, stream);
     } finally {
       // Also when the step has thrown: bad records of ever new keys must not fill the memory.
       this.keyed.leave(entry);

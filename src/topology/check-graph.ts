@@ -1,50 +1,16 @@
-import type { SourceDefinition } from '../operator.ts';
+import type { Definition, SourceDefinition } from '../operator.ts';
 import { type Draft, type DraftStep, type DraftStream, type Route, unreadable } from './draft.ts';
 import type { Report } from './report.ts';
+import { inputsOf, type Streams } from './streams.ts';
 import { didYouMean, listed, nearest } from './suggest.ts';
 
-/** The streams of a draft, and how records get from one to another. */
-export class Streams {
-  readonly all: readonly DraftStream[];
-  readonly #byName: ReadonlyMap<string, DraftStream>;
-
-  constructor({ streams }: Draft) {
-    this.all = streams;
-    // Of two with one name the first counts, as it does in a mapping.
-    this.#byName = new Map([...streams].reverse().map((stream) => [stream.name, stream]));
-  }
-
-  get(name: string): DraftStream | undefined {
-    return this.#byName.get(name);
-  }
-  /** The side outputs of a stream's steps, but for `drop`. */
-  sides({ steps }: DraftStream): Route[] {
-    return steps.flatMap(sidesOf).filter(({ to }) => to !== 'drop');
-  }
-  continuing(name: string): DraftStream[] {
-    return this.all.filter(({ from }) => from.some(({ to }) => to === name));
-  }
-  /** Streams that feed this one, by `from` or by a side output. */
-  feeding(stream: DraftStream): DraftStream[] {
-    const from = stream.from.map(({ to }) => this.get(to)).filter((found) => found !== undefined);
-    const sides = this.all.filter((other) => this.sides(other).some(({ to }) => to === stream.name));
-    return [...new Set([...from, ...sides])];
-  }
-  /** Every source whose records can reach this stream. */
-  sources(stream: DraftStream, seen = new Set<DraftStream>()): DraftStep[] {
-    if (seen.has(stream)) return [];
-    seen.add(stream);
-    const own = stream.steps.filter(({ definition }) => definition.kind === 'source');
-    return [...own, ...this.feeding(stream).flatMap((before) => this.sources(before, seen))];
-  }
+/** Nothing goes on behind this step. */
+function ends({ definition, options, sound }: DraftStep): boolean {
+  return definition.kind === 'step' && sound && definition.ends?.(options as never) === true;
 }
 
-/** All side outputs of one step: `otherwise`, `late`, and options that name streams. */
-export function sidesOf({ otherwise, late, specials }: DraftStep): Route[] {
-  const routes = specials
-    .filter(({ format, value }) => format === 'stream' && typeof value === 'string')
-    .map(({ value, written }) => ({ to: value as string, site: written }));
-  return [otherwise, late, ...routes].filter((route) => route !== undefined);
+function isKeyed(definition: Definition): boolean {
+  return definition.kind === 'step' && definition.keyed === true;
 }
 
 function isUnreadable({ definition }: DraftStep): boolean {
@@ -55,14 +21,16 @@ function isUnreadable({ definition }: DraftStep): boolean {
 export function checkGraph(draft: Draft, streams: Streams, report: Report, observed: boolean): void {
   const names = [...new Set(streams.all.map(({ name }) => name))];
   for (const stream of streams.all) {
-    for (const route of [...stream.from, ...streams.sides(stream)]) knownStream(route, names, report);
+    for (const route of [...stream.from, ...stream.steps.flatMap(inputsOf), ...streams.sides(stream)])
+      knownStream(route, names, report);
     checkOrder(stream, report);
     checkFed(stream, draft, streams, report);
     checkUsed(stream, streams, report, observed);
     for (const [index, step] of stream.steps.entries()) {
       if (step.definition.kind !== 'step') continue;
-      if (step.definition.timed) checkTime(step, stream, streams, report);
+      if (isTimed(step)) checkTime(step, stream, streams, report);
       if (step.definition.keyed) checkKeyed(step, index, stream, streams, report);
+      if (ends(step)) checkEnd(step, stream.steps[index + 1], stream, streams, report);
     }
   }
   if (draft.otherwise && draft.otherwise.to !== 'drop') knownStream(draft.otherwise, names, report);
@@ -141,8 +109,9 @@ function isMisspelt({ name }: DraftStream, routes: readonly Route[], streams: St
 
 function checkUsed(stream: DraftStream, streams: Streams, report: Report, observed: boolean): void {
   const last = stream.steps.at(-1);
-  if (last?.definition.kind === 'sink' || streams.continuing(stream.name).length > 0) return;
-  const continued = streams.all.flatMap(({ from }) => from);
+  if (last?.definition.kind === 'sink' || (last && ends(last))) return;
+  if (streams.continuing(stream.name).length > 0 || streams.reading(stream.name).length > 0) return;
+  const continued = streams.all.flatMap(({ from, steps }) => [...from, ...steps.flatMap(inputsOf)]);
   if ((last && isUnreadable(last)) || report.mayName(stream.name) || isMisspelt(stream, continued, streams)) return;
   const site = last?.site ?? stream.site;
   const sink = stream.steps.some(({ definition }) => definition.kind === 'sink');
@@ -156,8 +125,33 @@ function checkUsed(stream: DraftStream, streams: Streams, report: Report, observ
   });
 }
 
+/** What would take records behind a step that sends all of them elsewhere. */
+function checkEnd(
+  step: DraftStep,
+  next: DraftStep | undefined,
+  { name }: DraftStream,
+  streams: Streams,
+  report: Report,
+): void {
+  const takers = streams.all
+    .flatMap(({ from, steps }) => [...from, ...steps.flatMap(inputsOf)])
+    .filter(({ to }) => to === name);
+  const site = next?.site ?? takers[0]?.site;
+  if (!site) return;
+  const what = next ? `\`${next.name}\`` : `The end of the stream \`${name}\``;
+  report.add('misplaced-step', site, `${what} gets no record: \`${step.name}\` sends every one to another stream.`, {
+    hint: `Put what is to be done with them into the streams that \`${step.name}\` names.`,
+  });
+}
+
+function isTimed({ definition, options, sound }: DraftStep): boolean {
+  if (definition.kind !== 'step') return false;
+  const { timed } = definition;
+  return typeof timed === 'function' ? sound && timed(options as never) : timed === true;
+}
+
 function checkTime(step: DraftStep, stream: DraftStream, streams: Streams, report: Report): void {
-  for (const source of streams.sources(stream)) {
+  for (const source of streams.sources(stream, { inputs: true })) {
     const options = source.options as { time?: unknown } | null;
     if (options?.time !== undefined || !source.sound) continue;
     const { times } = source.definition as SourceDefinition;
@@ -178,14 +172,30 @@ function checkKeyed(step: DraftStep, index: number, stream: DraftStream, streams
       hint: 'Write `id: latest` (any name) beside it: state is kept under that name, whatever else changes in the file.',
     });
   }
-  const keys = keysBefore(stream, index, streams);
-  if (keys === undefined) {
-    report.add('missing-key-by', step.site, `\`${step.name}\` works per key, but there is no \`keyBy\` before it.`, {
-      hint: 'Put `- keyBy: …` (the field to group by) before it.',
-    });
-    return;
+  const ways = [{ stream, index, site: step.site }];
+  for (const { to, site } of inputsOf(step)) {
+    const read = streams.get(to);
+    if (read) ways.push({ stream: read, index: read.steps.length, site });
   }
-  for (const source of streams.sources(stream)) {
+  for (const way of ways) {
+    const keys = keysBefore(way.stream, way.index, streams);
+    if (keys) checkProven(step, keys, streams.sources(way.stream), report);
+    else if (way.site === step.site) {
+      report.add('missing-key-by', way.site, `\`${step.name}\` works per key, but there is no \`keyBy\` before it.`, {
+        hint: 'Put `- keyBy: …` (the field to group by) before it.',
+      });
+    } else {
+      const what = `\`${step.name}\` works per key, but there is no \`keyBy\` in the stream \`${way.stream.name}\`.`;
+      report.add('missing-key-by', way.site, what, {
+        hint: `End \`${way.stream.name}\` with \`- keyBy: …\`, a field of the same values as the key before \`${step.name}\`.`,
+      });
+    }
+  }
+}
+
+/** Whether each key's records are known to be in one partition of every source that they come from. */
+function checkProven(step: DraftStep, keys: readonly DraftStep[], sources: readonly DraftStep[], report: Report): void {
+  for (const source of sources) {
     const definition = source.definition as SourceDefinition;
     if (!definition.partitioned || !source.sound) continue;
     const by = definition.partitionedBy?.(source.options as never);
@@ -214,12 +224,18 @@ function keysBefore(
   streams: Streams,
   seen = new Set<DraftStream>(),
 ): DraftStep[] | undefined {
-  const own = stream.steps.slice(0, index).findLast((step) => isUnreadable(step) || step.definition.name === 'keyBy');
-  if (own) return [own];
-  if (stream.from.length === 0 || seen.has(stream)) return undefined;
+  const at = stream.steps
+    .slice(0, index)
+    .findLastIndex((step) => isUnreadable(step) || step.definition.name === 'keyBy');
+  // Where a step without a key takes in a stream, such as `merge`, its records go on as they come.
+  const merged = stream.steps
+    .slice(at + 1, index)
+    .filter(({ definition }) => !isKeyed(definition))
+    .flatMap(inputsOf);
+  const found: DraftStep[] = at === -1 ? [] : [stream.steps[at]!];
+  if (at === -1 && (stream.from.length === 0 || seen.has(stream))) return undefined;
   seen.add(stream);
-  const found: DraftStep[] = [];
-  for (const { to } of stream.from) {
+  for (const { to } of [...(at === -1 ? stream.from : []), ...merged]) {
     const before = streams.get(to);
     const keys = before ? keysBefore(before, before.steps.length, streams, seen) : [];
     if (!keys) return undefined;

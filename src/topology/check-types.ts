@@ -1,10 +1,10 @@
 import type { ProblemCode } from '../errors.ts';
 import { checkExpression, checkField, checkTemplate } from '../expression/index.ts';
 import type { JsonSchema, RecordType, TypeCheck } from '../operator.ts';
-import { type Streams, sidesOf } from './check-graph.ts';
+import { eitherType } from '../record-type.ts';
 import type { DraftStep, DraftStream } from './draft.ts';
-import { joinTypes } from './join-types.ts';
 import type { Report, Site } from './report.ts';
+import { routesOf, type Streams } from './streams.ts';
 import type { Path, Special } from './values.ts';
 import { siteAt } from './written.ts';
 
@@ -53,11 +53,13 @@ export function checkTypes(
   report: Report,
 ): ReadonlyMap<DraftStep, RecordType> {
   const after = new Map<DraftStep, RecordType>();
+  const before = new Map<DraftStep, RecordType>();
   const ends = new Map<string, RecordType>();
   for (const stream of order) {
-    let type = inputType(stream, streams, ends, lastResort);
+    let type = inputType(stream, streams, { ends, before }, lastResort);
     for (const step of stream.steps) {
-      type = checkStep(step, type, report);
+      before.set(step, type);
+      type = checkStep(step, type, ends, report);
       after.set(step, type);
     }
     ends.set(stream.name, ends.has(stream.name) ? undefined : type);
@@ -68,40 +70,44 @@ export function checkTypes(
 function inputType(
   stream: DraftStream,
   streams: Streams,
-  ends: ReadonlyMap<string, RecordType>,
+  { ends, before }: { ends: ReadonlyMap<string, RecordType>; before: ReadonlyMap<DraftStep, RecordType> },
   lastResort: string | undefined,
 ): RecordType {
   const types: RecordType[] = stream.from.map(({ to }) => ends.get(to));
-  const sides = streams.all
-    .flatMap(({ steps }) => steps)
-    .filter((step) => sidesOf(step).some(({ to }) => to === stream.name));
-  for (const { otherwise, late } of sides) {
-    types.push(otherwise?.to === stream.name || late?.to === stream.name ? deadLetterType : undefined);
+  for (const step of streams.all.flatMap(({ steps }) => steps)) {
+    if (step.otherwise?.to === stream.name || step.late?.to === stream.name) types.push(deadLetterType);
+    if (routesOf(step).some(({ to }) => to === stream.name)) types.push(before.get(step));
   }
   if (lastResort === stream.name) types.push(deadLetterType);
-  return types.length === 0 ? undefined : types.reduce(joinTypes);
+  return types.length === 0 ? undefined : types.reduce(eitherType);
 }
 
-function checkStep(step: DraftStep, input: RecordType, report: Report): RecordType {
+function checkStep(
+  step: DraftStep,
+  input: RecordType,
+  ends: ReadonlyMap<string, RecordType>,
+  report: Report,
+): RecordType {
   const { definition } = step;
   if (step.when) checkWhen(step.when, input, report);
   if (definition.kind === 'source') {
     const check = new StepCheck(
       step,
       asked(step, () => definition.type?.(step.options as never)),
+      ends,
       report,
     );
     asked(step, () => definition.check?.(step.options as never, check));
     check.rest(true);
     return check.input;
   }
-  const check = new StepCheck(step, input, report);
+  const check = new StepCheck(step, input, ends, report);
   const result = asked(step, () => definition.type?.(step.options as never, check));
   check.rest(definition.type === undefined);
   if (definition.kind === 'sink' || definition.type === undefined || result === input) return input;
   // What the step makes of the record was not read, or depends on a field whose name is wrong.
   if (!step.sound || check.doubtful) return undefined;
-  return step.when ? joinTypes(input, result as RecordType) : (result as RecordType);
+  return step.when ? eitherType(input, result as RecordType) : (result as RecordType);
 }
 
 /**
@@ -161,17 +167,20 @@ class StepCheck implements TypeCheck {
   /** The name of a field is wrong: what the step makes of the record is not clear. */
   doubtful = false;
   readonly #step: DraftStep;
+  readonly #ends: ReadonlyMap<string, RecordType>;
   readonly #report: Report;
   readonly #seen = new Set<Special>();
 
-  constructor(step: DraftStep, input: RecordType, report: Report) {
+  constructor(step: DraftStep, input: RecordType, ends: ReadonlyMap<string, RecordType>, report: Report) {
     this.#step = step;
     this.input = input;
+    this.#ends = ends;
     this.#report = report;
   }
 
   expression(path: Path): RecordType {
-    const found = this.#step.specials.find((special) => samePath(special.path, path));
+    const found = this.#step.specials.find(({ format, path: at }) => format !== 'stream' && samePath(at, path));
+    if (found?.format === 'input') return this.#ends.get(String(found.value));
     return found ? this.#check(found, this.input) : undefined;
   }
 

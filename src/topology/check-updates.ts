@@ -1,6 +1,6 @@
-import type { Streams } from './check-graph.ts';
 import type { DraftStep, DraftStream } from './draft.ts';
 import type { Report } from './report.ts';
+import { inputsOf, routesOf, type Streams } from './streams.ts';
 
 /**
  * Checks what becomes of results that take the place of others: they may only come to sinks that overwrite, and to no step that keeps
@@ -19,18 +19,19 @@ export function checkUpdates(streams: Streams, report: Report): void {
 /** Whatever takes the records of a stream from this step on, up to the first step that keeps state. */
 function takers(stream: DraftStream, index: number, streams: Streams, seen = new Set<DraftStream>()): Set<DraftStep> {
   const found = new Set<DraftStep>();
-  const follow = (next: DraftStream | undefined) => {
+  const follow = (next: DraftStream | undefined, at = 0) => {
     if (next === undefined || seen.has(next)) return;
     seen.add(next);
-    for (const taker of takers(next, 0, streams, seen)) found.add(taker);
+    for (const taker of takers(next, at, streams, seen)) found.add(taker);
   };
   for (const step of stream.steps.slice(index)) {
     found.add(step);
-    for (const { format, value } of step.specials)
-      if (format === 'stream' && typeof value === 'string') follow(streams.get(value));
+    for (const { to } of routesOf(step)) follow(streams.get(to));
     if (step.definition.kind === 'step' && step.definition.keyed) return found;
   }
   for (const next of streams.continuing(stream.name)) follow(next);
+  const takesIn = (step: DraftStep) => inputsOf(step).some(({ to }) => to === stream.name);
+  for (const next of streams.reading(stream.name)) follow(next, next.steps.findIndex(takesIn));
   return found;
 }
 

@@ -1,12 +1,13 @@
 import type { RecordType } from '../operator.ts';
-import { checkGraph, Streams } from './check-graph.ts';
+import { checkGraph } from './check-graph.ts';
 import { checkKeeping } from './check-keeping.ts';
 import { checkTypes } from './check-types.ts';
 import { checkUpdates } from './check-updates.ts';
-import type { Draft, DraftStep, DraftStream } from './draft.ts';
+import type { Draft, DraftStep, DraftStream, Route } from './draft.ts';
 import type { Plan, PlanStep } from './plan.ts';
 import type { Report } from './report.ts';
 import { inOrder } from './stream-order.ts';
+import { inputsOf, routesOf, Streams } from './streams.ts';
 
 /** Checks a draft as a whole and makes the plan of it; `undefined` when a problem stands in the way. */
 export function compile(draft: Draft, report: Report, { observed = false } = {}): Plan | undefined {
@@ -34,6 +35,8 @@ export function compile(draft: Draft, report: Report, { observed = false } = {})
 }
 
 function planStep(step: DraftStep, id: string, type: RecordType): PlanStep {
+  const inputs = names(inputsOf(step));
+  const routes = names(routesOf(step));
   return {
     kind: step.definition.kind,
     id,
@@ -43,8 +46,14 @@ function planStep(step: DraftStep, id: string, type: RecordType): PlanStep {
     ...(step.when && { when: step.when.source }),
     ...(step.otherwise && { otherwise: step.otherwise.to }),
     ...(step.late && { late: step.late.to }),
+    ...(inputs.length > 0 && { inputs }),
+    ...(routes.length > 0 && { routes }),
     ...(type !== undefined && { type }),
   };
+}
+
+function names(routes: readonly Route[]): string[] {
+  return [...new Set(routes.map(({ to }) => to))].filter((name) => name !== 'drop');
 }
 
 /** Ids as given, else `stream.operator`, with `-2`, `-3` … when that is taken. */

@@ -172,10 +172,10 @@ function addTarget(value: unknown, targets: Set<string>): void {
 
 // Options of the format `stream`, such as the routes of a branch.
 function routesIn(definition: Definition | undefined, value: Written, targets: Set<string>): void {
-  if (!definition || !JSON.stringify(definition.options).includes('"format":"stream"')) return;
+  if (!definition || !/"(?:f|keyF)ormat":"stream"/.test(JSON.stringify(definition.options))) return;
   const walk = (found: unknown): void => {
     if (typeof found === 'string') targets.add(found);
-    else if (typeof found === 'object' && found !== null) Object.values(found).forEach(walk);
+    else if (typeof found === 'object' && found !== null) Object.entries(found).flat().forEach(walk);
   };
   walk(plainValue(value));
 }

@@ -143,6 +143,7 @@ const formatNames: Record<string, string> = {
   template: 'a text with expressions in braces',
   field: 'the name of a field',
   stream: 'the name of a stream',
+  input: 'the name of a stream',
   path: 'the path of a file',
   'json-schema': 'a JSON Schema or the path of one',
 };

@@ -39,6 +39,10 @@ export interface PlanStep {
   readonly otherwise?: string;
   /** Stream for late records, or `drop`. */
   readonly late?: string;
+  /** Streams whose records come to this step as well, as its options name them. */
+  readonly inputs?: readonly string[];
+  /** Streams that this step sends records to, as its options name them. */
+  readonly routes?: readonly string[];
   /** What is known of the records after this step. */
   readonly type?: RecordType;
 }

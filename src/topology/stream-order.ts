@@ -1,6 +1,6 @@
-import type { Streams } from './check-graph.ts';
 import type { DraftStream, Route } from './draft.ts';
 import type { Report } from './report.ts';
+import { inputsOf, type Streams } from './streams.ts';
 
 /** The streams, each behind those that feed it. Reports cycles; in them, one stream must come first. */
 export function inOrder(streams: Streams, report: Report): DraftStream[] {
@@ -39,5 +39,9 @@ function feeds(stream: DraftStream, streams: Streams): Route[] {
   const continued = streams
     .continuing(stream.name)
     .map(({ name, from }) => ({ to: name, site: from.find(({ to }) => to === stream.name)!.site }));
-  return [...continued, ...streams.sides(stream)];
+  const read = streams.reading(stream.name).map(({ name, steps }) => ({
+    to: name,
+    site: steps.flatMap(inputsOf).find(({ to }) => to === stream.name)!.site,
+  }));
+  return [...continued, ...read, ...streams.sides(stream)];
 }

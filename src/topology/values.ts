@@ -9,6 +9,8 @@ import { described, objectOf, plainValue, type Written, type WrittenScalar } fro
 export interface OptionSchema {
   readonly type?: string;
   readonly format?: string;
+  /** What the name of this entry means beyond its text: `stream`, when it is the name of one. */
+  readonly keyFormat?: string;
   readonly enum?: readonly unknown[];
   readonly const?: unknown;
   readonly properties?: Readonly<Record<string, OptionSchema>>;
@@ -37,7 +39,7 @@ export interface Special {
   readonly unread: boolean;
 }
 
-const special = new Set(['expression', 'template', 'field', 'stream']);
+const special = new Set(['expression', 'template', 'field', 'stream', 'input']);
 
 /** All shapes that a value may have: a schema, or the branches of its `anyOf`. */
 export function alternatives(schema: OptionSchema | undefined): readonly OptionSchema[] {
@@ -78,10 +80,14 @@ export class ValueReader {
     }
     if (node.kind === 'map') {
       return objectOf(
-        [...node.entries].map(([name, { value }]) => [
-          name,
-          this.read(value, childSchemas(shapes, name), [...path, name]),
-        ]),
+        [...node.entries].map(([name, { key, value }]) => {
+          const inside = childSchemas(shapes, name);
+          const at = [...path, name];
+          const format = inside.find(({ keyFormat }) => keyFormat !== undefined)?.keyFormat;
+          const written = { kind: 'scalar' as const, value: name, ...key };
+          if (format) this.specials.push({ format, path: at, written, value: name, filled: false, unread: false });
+          return [name, this.read(value, inside, at)];
+        }),
       );
     }
     return this.#scalar(node, shapes, path);

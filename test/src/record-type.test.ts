@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { joinTypes } from '../../../src/topology/join-types.ts';
+import { eitherType } from '../../src/record-type.ts';
 
 const object = (properties: object, required: string[] = [], more = {}) =>
   ({ type: 'object', properties, ...(required.length > 0 && { required }), ...more }) as const;
@@ -7,18 +7,18 @@ const object = (properties: object, required: string[] = [], more = {}) =>
 test('a record of one type or the other has the fields of both, and must have only those that both must have', () => {
   const a = object({ id: { type: 'string' }, fuel: { type: 'integer' }, own: {} }, ['id', 'fuel', 'own']);
   const b = object({ id: { type: 'string' }, fuel: { type: 'number' }, other: {} }, ['id', 'other']);
-  expect(joinTypes(a, b)).toEqual(
+  expect(eitherType(a, b)).toEqual(
     object({ id: { type: 'string' }, fuel: { type: 'number' }, own: {}, other: {} }, ['id']),
   );
 });
 test('fields of two kinds may be anything, and an unknown record makes all unknown', () => {
-  expect(joinTypes(object({ a: { type: 'string' } }), object({ a: { type: 'number' } }))).toEqual(object({ a: {} }));
-  expect([joinTypes(undefined, object({})), joinTypes(object({}), undefined)]).toEqual([undefined, undefined]);
+  expect(eitherType(object({ a: { type: 'string' } }), object({ a: { type: 'number' } }))).toEqual(object({ a: {} }));
+  expect([eitherType(undefined, object({})), eitherType(object({}), undefined)]).toEqual([undefined, undefined]);
 });
 test('is closed only when both are', () => {
   const closed = object({}, [], { additionalProperties: false });
-  expect(joinTypes(closed, object({ a: {} }, [], { additionalProperties: false }))).toMatchObject({
+  expect(eitherType(closed, object({ a: {} }, [], { additionalProperties: false }))).toMatchObject({
     additionalProperties: false,
   });
-  expect(joinTypes(closed, object({ a: {} }))).not.toHaveProperty('additionalProperties');
+  expect(eitherType(closed, object({ a: {} }))).not.toHaveProperty('additionalProperties');
 });
