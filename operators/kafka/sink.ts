@@ -31,7 +31,8 @@ export async function openSink(
     const driver = await openDriver(options, context);
     const writer = await openWriter(driver, options, context);
     const topics = new Topics(driver, writer, options, context, !fixed);
-    if (fixed) await topics.require(options.topic);
+    // Within a transaction Kafka has answered before: what is away now is waited for.
+    if (fixed) await (context.transaction ? topics.partitions(options.topic) : topics.require(options.topic));
     return new KafkaSink(options, topics, context);
   } catch (error) {
     throw error instanceof Trouble ? new RunError(error.message, { where: context.id, cause: error.cause }) : error;

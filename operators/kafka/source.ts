@@ -1,4 +1,4 @@
-import { type OpenSource, type Position, RunError, type SourceContext } from '../../src/operator.ts';
+import { type OpenSource, type Position, RunError, type SourceContext, TransactionError } from '../../src/operator.ts';
 import {
   type Admin,
   type Driver,
@@ -221,9 +221,7 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
       const id = idOf(partition);
       return !this.#intakes.has(id) && !this.#fenced.has(id);
     });
-    if (epoch !== this.#epoch || this.#closed) return;
-    if (added.length > 0) await this.#context.claim(added.map(idOf));
-    const places = await this.#places(added, epoch);
+    const places = await this.#claim(added, epoch);
     if (epoch !== this.#epoch || this.#closed) return;
     for (const place of places) {
       const intake = new Intake(place, place, this, this.#until?.get(idOf(place)));
@@ -234,20 +232,25 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
     if (this.#until) this.#context.complete();
   }
 
-  /** Where to begin with each partition. Waits for brokers that are away, as long as the assignment stands. */
-  async #places(added: readonly TopicPartition[], epoch: number): Promise<Place[]> {
+  /** Claims the partitions and finds where to begin with each. Waits for brokers that are away, as long as the assignment stands. */
+  async #claim(added: readonly TopicPartition[], epoch: number): Promise<Place[]> {
+    const { claim, log, ports, signal } = this.#context;
+    let claimed = false;
     for (
       let waitMs = firstWaitMs;
-      added.length > 0 && epoch === this.#epoch;
+      added.length > 0 && epoch === this.#epoch && !signal.aborted;
       waitMs = Math.min(2 * waitMs, longestWaitMs)
     ) {
       try {
+        if (!claimed) await claim(added.map(idOf));
+        claimed = true;
+        if (epoch !== this.#epoch) break;
         return await this.#driver.admin((admin) => this.#look(admin, added));
       } catch (error) {
-        if (!(error instanceof Trouble) || error.kind !== 'passing') throw error;
-        this.#context.log.warn(`${error.message} Trying again.`);
-        await this.#context.ports.clock.sleep(waitMs, this.#context.signal);
-        if (this.#context.signal.aborted) break;
+        const passes = error instanceof TransactionError || (error instanceof Trouble && error.kind === 'passing');
+        if (!passes) throw error;
+        log.warn(`${error.message} Trying again.`);
+        await ports.clock.sleep(waitMs, signal);
       }
     }
     return [];
