@@ -65,7 +65,12 @@ export function readStatus(
       idle: p.idle,
     })),
   );
-  const sinks = Object.fromEntries([...runners].map((r) => [r.id, { ...r.counts, pending: r.pending }]));
+  const sinks: Record<string, { written: number; refused: number; pending: number }> = {};
+  for (const { id, counts, pending } of runners) {
+    // Where state lives with the source, a sink is opened once for each partition.
+    const { written, refused, pending: waiting } = sinks[id] ?? { written: 0, refused: 0, pending: 0 };
+    sinks[id] = { written: written + counts.written, refused: refused + counts.refused, pending: waiting + pending };
+  }
   return {
     topology,
     partitions,

@@ -92,6 +92,7 @@ describe('where state lives with the source', () => {
     expect(zombie.member.restarted).toEqual([{ partition: '0', fenced: true }]);
     await other.run.checkpoint();
     expect(ledger.committed.map(({ key }) => key).sort()).toEqual(['a', 'b']);
+    expect(zombie.run.status().sinks['each']).toEqual({ written: 1, refused: 0, pending: 0 });
     expect(zombie.run.status().partitions.map(({ name }) => name)).toEqual(['in/1']);
     await zombie.run.stop();
     await other.run.stop();
@@ -161,6 +162,15 @@ describe('where state lives with the source', () => {
     expect(ledger.commits).toBe(0);
     await run.checkpoint();
     expect(ledger.committed.map(({ id }) => id)).toEqual(['in/0/0', `latest/a/${at(0)}`]);
+    await run.stop();
+  });
+
+  test('the status adds up what the sinks of all partitions have written', async () => {
+    const ledger = new Ledger();
+    ledger.log.add('0', reading('a', 1, 0)).add('1', reading('b', 2, 0), reading('b', 3, 0));
+    const { run, member } = await instance(ledger);
+    await member.assign(['0', '1']);
+    await until(() => run.status().sinks['each']?.written === 3);
     await run.stop();
   });
 
