@@ -4,7 +4,9 @@ import { keptCheckpoints } from './engine/generations.ts';
 import type { Catalogue } from './engine/graph.ts';
 import { openJournal } from './engine/journal.ts';
 import { Run } from './engine/run.ts';
+import { discardState } from './engine/state-folder.ts';
 import { MemoryStore, type StateStore } from './engine/store.ts';
+import { RunError } from './errors.ts';
 import type { Log, Ports } from './operator.ts';
 import { systemPorts } from './ports/system.ts';
 import type { Plan } from './topology/plan.ts';
@@ -15,6 +17,11 @@ export interface StartOptions {
   readonly state?: string;
   /** Drops the checkpoints of that folder first. Journals stay: what they hold has been acknowledged. */
   readonly fresh?: boolean;
+  /**
+   * Ids of steps and sources whose state and positions are dropped first, because they no longer fit the plan or are to begin anew.
+   * Nothing is dropped when the rest does not fit either, or when there is nothing of one of them.
+   */
+  readonly discard?: readonly string[];
   /** A checkpoint is taken so often, in ms; unless given what the plan's `state.every` says, else 5,000. */
   readonly checkpointMs?: number;
   readonly log?: Log;
@@ -37,7 +44,9 @@ export async function start(plan: Plan, catalogue: Catalogue, options: StartOpti
   const { log = silentLog, ports = systemPorts(), signal, checkpointMs = plan.state?.every } = options;
   const state = stateFolder(plan, options);
   const store = openStore(plan, state, options);
+  const { discard = [] } = options;
   try {
+    if (discard.length > 0) await discardState(discardable(store), discard, { plan, catalogue });
     const run = await Run.start({
       plan: withDeadLetters(plan, state),
       topologyHash: planHash(plan),
@@ -58,6 +67,13 @@ export async function start(plan: Plan, catalogue: Catalogue, options: StartOpti
     await store?.close();
     throw error;
   }
+}
+
+function discardable(store: StateStore | undefined): StateStore {
+  if (store) return store;
+  throw new RunError(
+    'State that lives with its source cannot be dropped step by step. Give `state.topic` another name to begin with empty state.',
+  );
 }
 
 // State that lives with its source is opened with it.

@@ -17,11 +17,21 @@ function withLoading(command: Command): Command {
   );
 }
 
+function withState(command: Command): Command {
+  return withLoading(command).option('--state <folder>', 'the state folder; then no topology is needed');
+}
+
 function withRunning(command: Command): Command {
   return command
     .option('--for <duration>', 'stop by itself after so long, such as 30s')
     .option('--state <folder>', 'folder for checkpoints, journals and dead letters')
     .option('--fresh', 'drop the checkpoints of that folder and start anew')
+    .option(
+      '--discard <id>',
+      'drop the state of this step, or the position of this source, first; may stand several times',
+      collect,
+      [],
+    )
     .option('--checkpoint <duration>', "take a checkpoint so often; 5s unless the topology's `state` says otherwise")
     .option(
       '--drain',
@@ -63,7 +73,27 @@ function program(): Command {
     .action(async (files, flags) => (await import('./test-command.ts')).testCommand(files, flags));
   withLoading(penstock.command('plan [file]'))
     .description('print what a topology compiles to, and what each sink guarantees')
+    .option('--against <folder>', 'say what becomes of the state in this folder; code 1 when some of it would be lost')
     .action(async (file, flags) => (await import('./plan.ts')).planCommand(file, flags));
+  const state = penstock
+    .command('state')
+    .description('look at the state of a topology that is not running, and drop parts of it');
+  withState(state.command('list [file]'))
+    .description('list steps, keys, positions and watermarks')
+    .action(async (file, flags) => (await import('./state.ts')).listCommand(file, flags));
+  withState(state.command('inspect <step> <key> [file]'))
+    .description('print the state of one key')
+    .action(async (step, key, file, flags) => (await import('./state.ts')).inspectCommand(step, key, file, flags));
+  withState(state.command('export [file]'))
+    .description('print the checkpoint and the state of every key, as lines of JSON')
+    .option('--step <id>', 'of this step only; may stand several times', collect, [])
+    .action(async (file, flags) => (await import('./state.ts')).exportCommand(file, flags));
+  withState(state.command('reset [file]'))
+    .description('drop the state of steps and the positions of sources')
+    .option('--step <id>', 'this step or source; may stand several times', collect, [])
+    .option('--all', 'everything but the journals')
+    .option('--yes', 'do it; without this, say what would be dropped')
+    .action(async (file, flags) => (await import('./state.ts')).resetCommand(file, flags));
   withLoading(penstock.command('why [file]'))
     .description(
       'say why a window of a running topology has not fired yet: what holds event time back, and what waits for it',

@@ -1,17 +1,52 @@
 import pc from 'picocolors';
 import { catalogue } from '../../operators/index.ts';
+import { stepIdentities } from '../engine/checkpoint.ts';
+import { compareState, type StateVerdict } from '../engine/compatible.ts';
 import { definitionOf } from '../engine/graph.ts';
+import { checkpointOf } from '../engine/state-folder.ts';
 import type { Delivery, SinkDefinition, StepDefinition } from '../operator.ts';
 import { committingSource, type Plan, type PlanStep } from '../topology/plan.ts';
 import { planToJson } from '../topology/plan-json.ts';
 import { stateToOptions } from '../topology/state-options.ts';
+import { Exit, exitCodes } from './exit.ts';
 import { findTopology, type LoadFlags, loadOrExit, readEnvFiles } from './load.ts';
+import { withStore } from './state.ts';
 
 /** `penstock plan`: prints the streams, the steps with their ids, and the delivery guarantee of each sink. */
-export async function planCommand(given: string | undefined, flags: LoadFlags & { json?: boolean }): Promise<void> {
+export async function planCommand(
+  given: string | undefined,
+  flags: LoadFlags & { json?: boolean; against?: string },
+): Promise<void> {
   readEnvFiles(flags.envFile);
   const plan = await loadOrExit(findTopology(given), flags);
+  if (flags.against !== undefined) return planAgainst(plan, flags.against, flags.json === true);
   process.stdout.write(flags.json ? `${JSON.stringify(asJson(plan), null, 2)}\n` : describe(plan));
+}
+
+/** Prints what becomes of the state in a folder under this plan; exit code 1 when some of it would be lost. */
+async function planAgainst(plan: Plan, folder: string, json: boolean): Promise<void> {
+  const { verdicts, topology } = await withStore(folder, (store) => {
+    const checkpoint = checkpointOf(store, folder);
+    return {
+      topology: checkpoint.topology,
+      verdicts: compareState(checkpoint, plan, stepIdentities(plan, catalogue)),
+    };
+  });
+  if (topology !== plan.name) {
+    throw new Exit(exitCodes.failed, `${folder} holds state of the topology \`${topology}\`, not of \`${plan.name}\`.`);
+  }
+  const lost = verdicts.some(({ verdict }) => verdict === 'discard');
+  const text = json
+    ? JSON.stringify({ version: 1, topology, lost, state: verdicts }, null, 2)
+    : verdicts.map(describeVerdict).join('\n') || 'There is no state to keep.';
+  process.stdout.write(`${text}\n`);
+  if (lost) throw new Exit(exitCodes.failed);
+}
+
+function describeVerdict({ id, verdict, reason, undo }: StateVerdict): string {
+  const color = { keep: pc.green, new: pc.cyan, discard: pc.red }[verdict];
+  const advice = undo === undefined ? '' : ` ${undo}, or run with --discard ${id}.`;
+  return `${color(verdict.padEnd(8))} ${pc.bold(id)}  ${reason}${advice}`;
 }
 
 function asJson(plan: Plan): unknown {

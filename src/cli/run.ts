@@ -17,6 +17,7 @@ export interface RunFlags extends LoadFlags {
   readonly state?: string;
   readonly fresh?: boolean;
   readonly drain?: boolean;
+  readonly discard?: readonly string[];
   readonly checkpoint?: string;
   readonly shutdownTimeout: string;
   readonly logLevel: Level;
@@ -38,6 +39,7 @@ export async function runPlan(plan: Plan, flags: RunFlags): Promise<void> {
     ...(flags.checkpoint !== undefined && { checkpointMs: checkedDuration('--checkpoint', flags.checkpoint) }),
     ...(flags.state !== undefined && { state: flags.state }),
     ...(flags.fresh !== undefined && { fresh: flags.fresh }),
+    ...(flags.discard !== undefined && { discard: flags.discard }),
   };
   const began = Date.now();
   const run = await started(plan, options);

@@ -1,21 +1,14 @@
-import { resolve } from 'node:path';
 import pc from 'picocolors';
 import type { EventTime, PartitionTime, StepDue } from '../engine/event-time.ts';
-import { stateFolder } from '../runtime.ts';
 import { Exit, exitCodes } from './exit.ts';
-import { findTopology, type LoadFlags, loadOrExit, readEnvFiles } from './load.ts';
+import { folderOf, type StateFlags } from './state.ts';
 import { isAlive, readStatusFile, type StatusFile } from './status-file.ts';
-
-export interface WhyFlags extends LoadFlags {
-  readonly state?: string;
-  readonly json?: boolean;
-}
 
 /**
  * `penstock why`: says of each task of a running topology where its event time stands, which partition holds it back, what waits for it,
  * and what would make it fire. Reads what the run wrote into its state folder within the last second; of one that has ended, the end.
  */
-export async function whyCommand(given: string | undefined, flags: WhyFlags): Promise<void> {
+export async function whyCommand(given: string | undefined, flags: StateFlags): Promise<void> {
   const folder = await folderOf(given, flags);
   const file = readStatusFile(folder);
   if (file === undefined) {
@@ -29,12 +22,6 @@ export async function whyCommand(given: string | undefined, flags: WhyFlags): Pr
     const { topology, time } = file.status;
     process.stdout.write(`${JSON.stringify({ version: 1, topology, at: file.at, pid: file.pid, running, time })}\n`);
   } else process.stdout.write(`${describe(file, running).join('\n')}\n`);
-}
-
-async function folderOf(given: string | undefined, flags: WhyFlags): Promise<string> {
-  if (flags.state !== undefined && given === undefined) return resolve(flags.state);
-  readEnvFiles(flags.envFile);
-  return stateFolder(await loadOrExit(findTopology(given), flags), flags);
 }
 
 function describe({ status, at, pid }: StatusFile, running: boolean): string[] {

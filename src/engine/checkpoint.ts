@@ -34,6 +34,8 @@ export interface StepIdentity {
   readonly options: Readonly<Record<string, unknown>>;
   /** Sources whose partitions own the state. */
   readonly sources: readonly string[];
+  /** What its records are keyed by, as text; absent in checkpoints of earlier releases. */
+  readonly key?: string;
 }
 
 /** The checkpoint of a store, or `undefined` when there is none. Throws a RunError when it is damaged or of another format. */
@@ -62,42 +64,9 @@ export function stepIdentities(plan: Plan, catalogue: Catalogue): Record<string,
   for (const step of plan.streams.flatMap(({ steps }) => steps)) {
     if (step.kind !== 'step') continue;
     const definition: StepDefinition = definitionOf(catalogue, 'step', step.operator);
-    if (definition.keyed) identities[step.id] = identity(step, definition, graph.owners(step.id));
+    if (definition.keyed) identities[step.id] = identity(step, definition, graph);
   }
   return identities;
-}
-
-/** Refuses a plan whose keyed steps no longer fit the state that is there. Nothing is dropped without being told so. */
-export function checkCompatible(checkpoint: Checkpoint, plan: Plan, steps: Record<string, StepIdentity>): void {
-  if (checkpoint.topology !== plan.name) {
-    throw new RunError(
-      `The state folder holds state of the topology \`${checkpoint.topology}\`, not of \`${plan.name}\`. Give this one another folder with --state.`,
-    );
-  }
-  for (const [id, old] of Object.entries(checkpoint.steps)) {
-    const now = steps[id];
-    if (now === undefined) {
-      throw new RunError(
-        `The state folder holds state of the step \`${id}\`, which the topology no longer has. ${wayOut(`Give the step its id \`${id}\` back`)}`,
-      );
-    }
-    const before = describe(old);
-    const after = describe(now);
-    if (before !== after) {
-      throw new RunError(
-        `The state of the step \`${id}\` was made by ${before}; the topology now says ${after}. ${wayOut('Change it back')}`,
-      );
-    }
-    checkSources(id, old.sources, now.sources);
-  }
-  const sources = new Set(plan.streams.flatMap(({ steps: all }) => all.map(({ id }) => id)));
-  for (const partition of Object.keys(checkpoint.partitions)) {
-    const id = partition.slice(0, partition.indexOf('/'));
-    if (sources.has(id)) continue;
-    throw new RunError(
-      `The state folder holds the position of the source \`${id}\`, which the topology no longer has. ${wayOut(`Give the source its id \`${id}\` back`)}`,
-    );
-  }
 }
 
 /** Name of a recorded idle step of a task. */
@@ -117,32 +86,21 @@ export function readIdleSteps(store: StateStore, task: string): { name: string; 
     .sort((a, b) => idleSequenceOf(a.name) - idleSequenceOf(b.name));
 }
 
-function identity(step: PlanStep, definition: StepDefinition, sources: readonly string[]): StepIdentity {
+function identity(step: PlanStep, definition: StepDefinition, graph: Graph): StepIdentity {
   const given = (step.options ?? {}) as Record<string, unknown>;
   const names = definition.stateDependsOn ?? [];
   return {
     operator: step.operator,
     version: definition.stateVersion ?? 1,
     options: Object.fromEntries(names.map((name) => [name, given[name] ?? null])),
-    sources,
+    sources: graph.owners(step.id),
+    key: graph.keys(step.id).map(keyText).sort().join(' or '),
   };
 }
 
-// State belongs to the partitions that feed a step: with other sources it would lie where nobody looks for it.
-function checkSources(step: string, before: readonly string[], now: readonly string[]): void {
-  if (before.length === now.length && before.every((id) => now.includes(id))) return;
-  const named = (ids: readonly string[]) =>
-    `${ids.length === 1 ? 'the source' : 'the sources'} ${ids.map((id) => `\`${id}\``).join(', ')}`;
-  throw new RunError(
-    `The state of the step \`${step}\` was made from ${named(before)}; its task now reads ${named(now)}. ${wayOut('Change it back')}`,
-  );
-}
-
-function describe({ operator, version, options }: StepIdentity): string {
-  const given = Object.entries(options).map(([name, value]) => `${name}: ${JSON.stringify(value)}`);
-  return `\`${operator}\` (${[`state version ${version}`, ...given].join(', ')})`;
-}
-
-function wayOut(undo: string): string {
-  return `${undo}, or start with --fresh to drop all state and positions of this folder.`;
+function keyText({ options }: PlanStep): string {
+  const given = Object.entries((options ?? {}) as Record<string, unknown>);
+  return given
+    .map(([name, value]) => `${name}: ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`)
+    .join(', ');
 }

@@ -85,6 +85,26 @@ export class Graph {
     return source === undefined ? [] : (source.shared ?? [source.step.id]);
   }
 
+  /** The nearest steps before a keyed one that say what its records are keyed by. */
+  keys(keyed: string): PlanStep[] {
+    const found = new Set<PlanStep>();
+    const seen = new Set<PlanStream>();
+    const before = (stream: PlanStream, steps: readonly PlanStep[]): void => {
+      const key = steps.findLast(({ operator }) => operator === 'keyBy');
+      if (key) found.add(key);
+      if (key || seen.has(stream)) return;
+      seen.add(stream);
+      for (const other of this.plan.streams) {
+        if (this.#next(other).includes(stream.name)) before(other, other.steps);
+      }
+    };
+    for (const stream of this.plan.streams) {
+      const index = stream.steps.findIndex(({ id }) => id === keyed);
+      if (index >= 0) before(stream, stream.steps.slice(0, index));
+    }
+    return [...found];
+  }
+
   isKeyed(step: PlanStep): boolean {
     if (step.kind !== 'step') return false;
     return (definitionOf(this.#catalogue, 'step', step.operator) as StepDefinition).keyed === true;

@@ -1,8 +1,9 @@
 import { RunError } from '../errors.ts';
 import { type Log, type PartitionState, type Ports, TransactionError } from '../operator.ts';
 import type { Plan } from '../topology/plan.ts';
-import { checkCompatible, type StepIdentity } from './checkpoint.ts';
+import type { StepIdentity } from './checkpoint.ts';
 import { Checkpointer } from './checkpointer.ts';
+import { checkCompatible } from './compatible.ts';
 import type { Catalogue, Graph } from './graph.ts';
 import type { Outputs } from './outputs.ts';
 import type { SinkRunner } from './sink-runner.ts';
