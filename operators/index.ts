@@ -6,6 +6,7 @@ import { dedupe } from './dedupe/index.ts';
 import { detect } from './detect/index.ts';
 import { fileSink, fileSource } from './file/index.ts';
 import { filter } from './filter/index.ts';
+import { flatMap } from './flat-map/index.ts';
 import { influxSink } from './influx/index.ts';
 import { kafkaSink, kafkaSource } from './kafka/index.ts';
 import { keyBy } from './key-by/index.ts';
@@ -30,6 +31,7 @@ export {
   fileSink,
   fileSource,
   filter,
+  flatMap,
   influxSink,
   kafkaSink,
   kafkaSource,
@@ -64,6 +66,7 @@ export const steps = {
   dedupe: dedupe,
   detect: detect,
   filter: filter,
+  flatMap: flatMap,
   keyBy: keyBy,
   map: map,
   merge: merge,
@@ -94,6 +97,7 @@ export const catalogue: readonly Definition[] = [
   fileSource,
   fileSink,
   filter,
+  flatMap,
   influxSink,
   kafkaSource,
   kafkaSink,

@@ -25,7 +25,7 @@ export { readTlsFiles, tlsRefusal } from './ports/tls.ts';
 export type { Clock, ConnectOptions, Disk, DiskFile, Network, Ports } from './ports.ts';
 export { durationMs, sizeBytes } from './quantity.ts';
 export { type Data, type Key, type Meta, recordId, StreamRecord, type Window } from './record.ts';
-export { eitherType, type FieldType, jsonTypes, objectType, recordFields, withFields } from './record-type.ts';
+export { eitherType, type FieldType, itemType, jsonTypes, objectType, recordFields, withFields } from './record-type.ts';
 export { Secret } from './secret.ts';
 export { type Static, Type };
 

@@ -64,6 +64,11 @@ type Literal<T, G> = Omit<T, keyof G> & { -readonly [K in keyof G]: G[K] };
 export interface StepOutputs<T, G> {
   validate: G extends { readonly schema: infer S } ? FromSchema<S, T> : FromSchema<G, T>;
   map: G extends (...given: never[]) => infer R ? Omit<T, keyof R> & R : Added<T, Omit<G, 'otherwise'>>;
+  flatMap: G extends { readonly list: infer L; readonly as: infer A extends string }
+    ? Added<T, { readonly [K in A]: (...given: never[]) => Elements<L> }>
+    : G extends { readonly list: infer L }
+      ? Elements<L>
+      : Elements<G>;
   set: Literal<T, G>;
   select: G extends readonly (infer F)[]
     ? Pick<T, F & keyof T>
@@ -78,6 +83,7 @@ export interface StepOutputs<T, G> {
   detect: (G extends { readonly keep: readonly (infer F)[] } ? Partial<Pick<T, F & keyof T>> : unknown) & Silence;
 }
 
+type Elements<L> = L extends (...given: never[]) => readonly (infer E)[] ? E : unknown;
 type Silence = { status: 'absent' | 'recovered'; since: number; silence: number };
 type Kept<T, G> = G extends { readonly keep: readonly (infer F)[] } ? Pick<T, F & keyof T> : unknown;
 type Aggregated<T, A> = A extends 'count' | { readonly count: string } | { readonly countDistinct: string }
