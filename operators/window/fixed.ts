@@ -89,8 +89,8 @@ function updatesOf({ emit = 'final' }: Options, panes: Panes, wait: number): Upd
       }
     },
     onTimer(at, pane, step) {
-      if (every !== undefined && pane.fresh && (at - pane.start) % every === 0 && !step.ending)
-        panes.emit(pane, step, 'early');
+      const isStep = at > pane.start && (at - pane.start) % (every ?? Number.POSITIVE_INFINITY) === 0;
+      if (isStep && pane.fresh && !step.ending) panes.emit(pane, step, 'early');
     },
   };
 }
