@@ -82,4 +82,47 @@ export const examples: readonly Example[] = [
     ],
     rejected: ['schema-violation'],
   },
+  {
+    title: 'For each record, the highest load of the ten seconds up to it',
+    options: { rolling: { size: '10s' }, aggregate: { highest: { max: 'load' } } },
+    input: [
+      { key: 'g1', time: 0, value: { load: 9 } },
+      { key: 'g1', time: 6_000, value: { load: 4 } },
+      { key: 'g1', time: 10_000, value: { load: 5 } },
+    ],
+    output: [
+      { key: 'g1', time: 0, value: { highest: 9 }, window: { start: -9_999, end: 1 } },
+      { key: 'g1', time: 6_000, value: { highest: 9 }, window: { start: -3_999, end: 6_001 } },
+      { key: 'g1', time: 10_000, value: { highest: 5 }, window: { start: 1, end: 10_001 } },
+    ],
+  },
+  {
+    title: 'A first result every 30 s of event time, then the final one, then one for a record that came late',
+    options: { tumbling: '1m', emit: { early: '30s' }, lateness: '10s', aggregate: { readings: 'count' } },
+    input: [
+      { key: 'g1', time: 1_000, value: {} },
+      { key: 'g1', time: 31_000, value: {} },
+      { key: 'g1', time: 60_000, value: {} },
+      { key: 'g1', time: 59_000, value: {} },
+    ],
+    output: [
+      { key: 'g1', value: { readings: 2 }, window: { start: 0, end: 60_000 } },
+      { key: 'g1', value: { readings: 2 }, window: { start: 0, end: 60_000 } },
+      { key: 'g1', value: { readings: 3 }, window: { start: 0, end: 60_000 } },
+      { key: 'g1', value: { readings: 1 }, window: { start: 60_000, end: 120_000 } },
+    ],
+  },
+  {
+    title: 'A generator that is silent for a minute keeps its last level; after two it is forgotten',
+    options: { tumbling: '1m', fill: 'previous', fillFor: '2m', aggregate: { fuel: { last: 'fuel' } } },
+    input: [
+      { key: 'g1', time: 30_000, value: { fuel: 480 } },
+      { key: 'g2', time: 200_000, value: { fuel: 90 } },
+    ],
+    output: [
+      { key: 'g1', value: { fuel: 480 }, window: { start: 0, end: 60_000 } },
+      { key: 'g1', value: { fuel: 480 }, window: { start: 60_000, end: 120_000 } },
+      { key: 'g2', value: { fuel: 90 }, window: { start: 180_000, end: 240_000 } },
+    ],
+  },
 ];

@@ -17,6 +17,7 @@ const ownAggregate = Type.Unsafe<Aggregate>(
 const aggregate = Type.Union(
   [
     Type.Enum(['count', 'first', 'last'], {
+      type: 'string',
       description: '`count`: how many records. `first`, `last`: the whole value of the first or last record.',
     }),
     Type.Object(
@@ -159,6 +160,7 @@ export const options = Type.Object(
       Type.Union(
         [
           Type.Enum(['final', 'onUpdate'], {
+            type: 'string',
             description: '`final`: one result, when the window closes. `onUpdate`: one for each record as well.',
           }),
           Type.Object(
@@ -180,7 +182,7 @@ export const options = Type.Object(
       Type.Union(
         [
           Type.Null({ description: 'Null; 0 for counts, an empty list for lists.' }),
-          Type.Enum(['previous'], { description: 'What the aggregates of the window before came to.' }),
+          Type.Enum(['previous'], { type: 'string', description: 'What the aggregates of the window before came to.' }),
           Type.Object(
             {
               value: Type.Union([Type.Number(), Type.String(), Type.Boolean()], {

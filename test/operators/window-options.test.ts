@@ -2,6 +2,7 @@ import { describe, expect, expectTypeOf, test } from 'vitest';
 import { catalogue, sinks, sources, steps } from '../../operators/index.ts';
 import { window } from '../../operators/window/index.ts';
 import { TopologyError } from '../../src/errors.ts';
+import { defineAggregate } from '../../src/operator.ts';
 import { createBuilder } from '../../src/topology/builder.ts';
 import { loadTopology } from '../../src/topology/load.ts';
 
@@ -40,6 +41,23 @@ describe('window: its options', () => {
     [{ session: { gap: '1ms' } }],
     [{ session: { gap: '5s', max: '1h' }, offset: '1m' }],
     [{ count: 1 }],
+    [{ rolling: { size: '10m' }, lateness: '1m', label: 'lastEvent' }],
+    [{ tumbling: '1m', emit: 'onUpdate', lateness: '1h', label: 'start' }],
+    [{ calendar: { every: '1d', timeZone: 'UTC' }, emit: { early: '1h' } }],
+    [{ tumbling: '1m', fill: null, fillFor: '1h' }],
+    [{ tumbling: '1m', fill: 'previous', fillFor: '10000m' }],
+    [{ hopping: { size: '1m', every: '10s' }, fill: { value: 0 }, fillFor: '1ms' }],
+    [
+      {
+        tumbling: '1m',
+        aggregate: {
+          half: { median: 'fuel' },
+          most: { percentile: { field: 'fuel', p: 99.9 } },
+          ids: { countDistinct: 'id' },
+          top: { topK: { field: 'load', k: 3 } },
+        },
+      },
+    ],
     [{ calendar: { every: '1mo', timeZone: 'Europe/Berlin' }, lateness: '1h' }],
     [{ tumbling: '1m', keep: ['id'], label: 'lastEvent', outOfOrder: '1s', lateness: '0s', late: 'drop' }],
   ])('takes %j', (options) => {
@@ -83,6 +101,49 @@ describe('window: its options', () => {
     [{ session: { gap: '1s' }, offset: '1h' }, 'bad-value: `offset` has no meaning for `session` windows.'],
     [{ count: 3, lateness: '1h' }, 'bad-value: `lateness` has no meaning for `count` windows.'],
     [{ count: 3, outOfOrder: '1h' }, 'bad-value: `outOfOrder` has no meaning for `count` windows.'],
+    [{ rolling: { size: '0s' } }, 'bad-value: `size` is 0s; expected a whole number of milliseconds, at least 1ms.'],
+    [{ rolling: { size: '1s' }, offset: '1s' }, 'bad-value: `offset` has no meaning for `rolling` windows.'],
+    [
+      { rolling: { size: '1s' }, emit: 'onUpdate' },
+      'bad-value: A `rolling` window gives one result, as the watermark passes its record: there is nothing to update.',
+    ],
+    ...(['session', 'count'] as const).map((kind): [object, string] => [
+      { [kind]: kind === 'count' ? 2 : { gap: '1s' }, emit: 'onUpdate' },
+      `bad-value: The start of a \`${kind}\` window moves as records come: an update could not take the place of the result before.`,
+    ]),
+    [
+      { tumbling: '1m', emit: { early: '0s' } },
+      'bad-value: `early` is 0s; expected a whole number of milliseconds, at least 1ms.',
+    ],
+    [
+      { tumbling: '1m', emit: { early: '1s' }, label: 'lastEvent' },
+      'bad-value: `label` is lastEvent: the time of the result would change from one update to the next',
+    ],
+    [
+      { tumbling: '1m', emit: 'onUpdate', fill: null, fillFor: '1h' },
+      'bad-value: `fill` is for windows that give one result; with `emit`, there are several.',
+    ],
+    [{ tumbling: '1m', emit: 'sometimes' }, '`emit` must be'],
+    [{ tumbling: '1m', fill: null }, 'bad-value: `fill` is given without `fillFor`.'],
+    [{ tumbling: '1m', fillFor: '1h' }, 'bad-value: `fillFor` is given without `fill`.'],
+    [
+      { tumbling: '1m', fill: 'previous', fillFor: '1h', label: 'lastEvent' },
+      'bad-value: `label` is lastEvent, but a window that is filled has no event.',
+    ],
+    [
+      { tumbling: '1m', fill: null, fillFor: '10001m' },
+      'bad-value: `fillFor` is 10001m: 10001 windows of a key that is silent would be filled; at most 10000 may be.',
+    ],
+    [{ session: { gap: '1s' }, fill: null, fillFor: '1h' }, 'bad-value: `fill` has no meaning for `session` windows.'],
+    [{ count: 1, fill: null, fillFor: '1h' }, 'bad-value: `fill` has no meaning for `count` windows.'],
+    [{ tumbling: '1m', fill: 'next', fillFor: '1h' }, '`fill` must be'],
+    [{ tumbling: '1m', aggregate: { x: { median: 'id' } } }, 'type-mismatch: `id` is string; `median` takes numbers.'],
+    [{ tumbling: '1m', aggregate: { x: { percentile: { field: 'fuel', p: 101 } } } }, '`aggregate.x.percentile.p`'],
+    [{ tumbling: '1m', aggregate: { x: { topK: { field: 'feul', k: 1 } } } }, 'unknown-field'],
+    [
+      { tumbling: '1m', aggregate: { x: { own: { create: 'a', add: 'b', merge: 'c', result: 'd' } } } },
+      'wrong-type: `create` is no function.',
+    ],
     [{ tumbling: '1mo' }, '`tumbling` must be a length of time'],
     [{ count: 0 }, '`count` must be at least 1'],
     [
@@ -127,18 +188,21 @@ describe('window: its options', () => {
 });
 
 describe('window: the type of its results', () => {
-  const typeOf = (aggregate: Record<string, unknown>, keep?: string[]) => {
+  const typeOf = (aggregate: Record<string, unknown>, keep?: string[], fill?: unknown) => {
     const problem = () => expect.unreachable();
     const at = (path: readonly (string | number)[]) => {
       let found: unknown = { keep, aggregate };
       for (const part of path) found = (found as Record<string, unknown>)[part];
       return fields.properties[found as keyof typeof fields.properties];
     };
-    return window.type!({ tumbling: '1m', aggregate, ...(keep && { keep }) } as never, {
-      input: fields,
-      expression: at,
-      problem,
-    });
+    return window.type!(
+      { tumbling: '1m', aggregate, ...(keep && { keep }), ...(fill !== undefined && { fill, fillFor: '1h' }) } as never,
+      {
+        input: fields,
+        expression: at,
+        problem,
+      },
+    );
   };
 
   test('is that of the kept fields and the aggregates; null where a window may have no value', () => {
@@ -177,6 +241,26 @@ describe('window: the type of its results', () => {
     });
   });
 
+  test('lists and counts of the new kinds are never null; a filled window adds what it is filled with', () => {
+    const wanted = {
+      half: { median: 'fuel' },
+      kinds: { countDistinct: 'id' },
+      top: { topK: { field: 'fuel', k: 2 } },
+      deviation: { stddev: 'fuel' },
+      opening: { first: 'id' },
+    };
+    const list = { type: 'array', items: { type: 'number' } };
+    const maybe = { type: ['number', 'null'] };
+    const properties = (fill?: unknown) =>
+      (typeOf(wanted, undefined, fill) as { properties: Record<string, unknown> }).properties;
+    expect(properties()).toMatchObject({ half: { type: 'number' }, kinds: { type: 'integer' }, top: list });
+    expect(properties('previous')).toEqual(properties());
+    expect(properties(null)).toEqual({
+      ...{ half: maybe, kinds: { type: 'integer' }, top: list, deviation: maybe, opening: true },
+    });
+    expect(properties({ value: 0 })).toMatchObject({ half: { type: ['number'] }, top: true, opening: true });
+  });
+
   test('steps after it know the results, and no longer the fields of the records', () => {
     const options = { tumbling: '1m', aggregate: { avg: { mean: 'fuel' } }, keep: ['id'] };
     expect(problemsOf(options, { low: 'avg < 500.0', who: 'id' })).toEqual([]);
@@ -184,6 +268,12 @@ describe('window: the type of its results', () => {
   });
 
   test('is known in TypeScript too', () => {
+    const thirsty = defineAggregate({
+      create: () => 0,
+      add: (n: number, { fuel }: { fuel: number }) => (fuel < 500 ? n + 1 : n),
+      merge: (a, b) => a + b,
+      result: (n) => n > 0,
+    });
     const { topology, mqtt } = createBuilder({ sources, steps, sinks });
     const source = mqtt({ url: 'mqtt://localhost', topics: 't', qos: 0, time: 'arrival' });
     const plan = topology('example')
@@ -201,18 +291,28 @@ describe('window: the type of its results', () => {
             opening: { first: 'fuel' },
             whole: 'last',
             list: { collect: { field: 'fuel', max: 2 } },
+            kinds: { countDistinct: 'id' },
+            half: { median: 'fuel' },
+            top: { topK: { field: 'fuel', k: 2 } },
+            thirsty: { own: thirsty },
           },
+          fill: { value: 'none' },
+          fillFor: '1h',
         },
         { id: 'w' },
       )
       .filter((result) => {
         expectTypeOf(result.id).toEqualTypeOf<string>();
-        expectTypeOf(result.n).toEqualTypeOf<number>();
-        expectTypeOf(result.values).toEqualTypeOf<number>();
-        expectTypeOf(result.avg).toEqualTypeOf<number | null>();
-        expectTypeOf(result.opening).toEqualTypeOf<number | null>();
-        expectTypeOf(result.whole).toEqualTypeOf<{ id: string; fuel: number }>();
-        expectTypeOf(result.list).toEqualTypeOf<number[]>();
+        expectTypeOf(result.n).toEqualTypeOf<number | 'none'>();
+        expectTypeOf(result.values).toEqualTypeOf<number | 'none'>();
+        expectTypeOf(result.avg).toEqualTypeOf<number | null | 'none'>();
+        expectTypeOf(result.opening).toEqualTypeOf<number | null | 'none'>();
+        expectTypeOf(result.whole).toEqualTypeOf<{ id: string; fuel: number } | 'none'>();
+        expectTypeOf(result.list).toEqualTypeOf<number[] | 'none'>();
+        expectTypeOf(result.kinds).toEqualTypeOf<number | 'none'>();
+        expectTypeOf(result.half).toEqualTypeOf<number | null | 'none'>();
+        expectTypeOf(result.top).toEqualTypeOf<number[] | 'none'>();
+        expectTypeOf(result.thirsty).toEqualTypeOf<boolean | 'none'>();
         // @ts-expect-error the fields of the records are gone
         return result.fuel > 0;
       })

@@ -93,6 +93,7 @@ describe('an expression', () => {
     const record = new StreamRecord({ key: 'field', time: 'field' }, 7, 1_000, 0, meta, window);
     const given = (source: string) => compileExpression(source)(record);
     expect(given('[key, time, window.start, window.end]')).toEqual([7, 1_000, 0, 10_000]);
+    expect(given("[window.pane == 'late', window.seq > 1, window.seq]")).toEqual([true, true, 2]);
     expect(given('meta.topic.replace("/", ".") + meta.headers.trace')).toBe('a.b.cx');
     expect(given('event.key + event.time')).toBe('fieldfield');
   });
@@ -339,6 +340,7 @@ describe('checking', () => {
       ],
     ],
     ['pos.near.near.lot > 1', [['unknown-field', 'lot', 'Did you mean `lat`?']]],
+    ['window.pan', [['unknown-field', 'pan', 'Did you mean `pane`?']]],
     ['window.strat', [['unknown-field', 'strat', 'Did you mean `start`?']]],
     ['has(nmae)', [['unknown-field', 'nmae', 'Did you mean `name`?']]],
     ['list.map(x, x + fule)', [['unknown-field', 'fule', 'Did you mean `fuel`?']]],
