@@ -8,6 +8,7 @@ export default defineConfig({
       { find: /^penstock$/, replacement: here('./src/index.ts') },
       { find: /^penstock\/operators$/, replacement: here('./operators/index.ts') },
       { find: /^penstock\/testing$/, replacement: here('./src/testing.ts') },
+      { find: /^penstock\/testing\/laws$/, replacement: here('./src/testing/laws.ts') },
     ],
   },
   test: {

@@ -14,6 +14,8 @@ export { TopologyDriver, type TopologyDriverOptions } from './testing/topology-d
 export interface DriverCheckpoint {
   readonly store: MemoryStore;
   readonly watermark: number;
+  /** The newest event time of each partition. */
+  readonly newest: ReadonlyMap<string, number>;
 }
 
 export interface DriverOptions {
@@ -21,6 +23,11 @@ export interface DriverOptions {
   readonly id?: string;
   /** The watermark stays this many ms behind the newest record. */
   readonly outOfOrderMs?: number;
+  /**
+   * The source partitions whose records meet in this step, as the records' `origin` names them: event time is that of the slowest, and
+   * does not begin before each has shown a record. Unless given, all records are of one partition.
+   */
+  readonly partitions?: readonly string[];
   readonly from?: DriverCheckpoint;
 }
 
@@ -33,15 +40,19 @@ export class Driver {
   /** What was sent to other streams so far, by their names, in order. */
   readonly routed = new Map<string, StreamRecord[]>();
   readonly #outOfOrderMs: number;
+  readonly #newest = new Map<string, number>();
+  readonly #oneOnly: boolean;
   readonly #step: LoneStep;
   readonly #store: MemoryStore;
 
   constructor(
     definition: StepDefinition,
     options: unknown,
-    { id = 'step', outOfOrderMs = 0, from }: DriverOptions = {},
+    { id = 'step', outOfOrderMs = 0, partitions, from }: DriverOptions = {},
   ) {
     this.#outOfOrderMs = outOfOrderMs;
+    this.#oneOnly = partitions === undefined;
+    for (const name of partitions ?? ['']) this.#newest.set(name, from?.newest.get(name) ?? Number.NEGATIVE_INFINITY);
     this.#store = new MemoryStore(from?.store);
     this.#step = new LoneStep(definition, options, {
       id,
@@ -60,8 +71,14 @@ export class Driver {
   /** Pushes records one by one; after each, the watermark moves up to its time less `outOfOrderMs`. */
   push(...records: readonly StreamRecord[]): this {
     for (const record of records) {
+      const partition = this.#oneOnly ? '' : record.origin;
+      const newest = this.#newest.get(partition);
+      if (newest === undefined)
+        throw new TypeError(`The record is of \`${partition}\`, which is none of the driver's \`partitions\`.`);
       this.#step.push(record);
-      this.#step.advance(record.time - this.#outOfOrderMs);
+      if (!(record.time > newest)) continue;
+      this.#newest.set(partition, record.time);
+      this.#step.advance(Math.min(...this.#newest.values()) - this.#outOfOrderMs);
     }
     return this;
   }
@@ -91,12 +108,17 @@ export class Driver {
     const changes = { puts: [], removes: [] };
     this.#step.keyed.snapshot(changes);
     void this.#store.commit(changes);
-    return { store: new MemoryStore(this.#store), watermark: this.watermark };
+    return { store: new MemoryStore(this.#store), watermark: this.watermark, newest: new Map(this.#newest) };
   }
 
   /** Keys that hold state or timers now. */
   get keys(): number {
     return this.#step.keyed.size;
+  }
+
+  /** Those of `rejected` that came too late. */
+  get late(): readonly Rejection[] {
+    return this.rejected.filter(({ code }) => code === 'late');
   }
 
   rejectedCodes(): string[] {

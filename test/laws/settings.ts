@@ -1,0 +1,134 @@
+import fc from 'fast-check';
+import type { StreamRecord } from '../../src/operator.ts';
+import { type ArrivalOptions, arrivals, type LawSetting } from '../../src/testing/laws.ts';
+
+/**
+ * How the laws are checked for each built-in step, by its name: one setting or more, each with options and input. Where a result does not
+ * stand for the one record that has its place in the source, `partOf` says which records it stands for; where the step ends records on
+ * purpose, `mayEnd` says which.
+ */
+export const settings: Readonly<Record<string, readonly LawSetting[]>> = {
+  changed: [
+    { options: { fields: ['n', 'x.y'] }, input: input(), mayEnd: unchanged },
+    {
+      options: { fields: 'n', first: false, previous: 'before', forget: '3s' },
+      input: input(),
+      mayEnd: () => true,
+      except: { partitions: 'A key is forgotten as event time goes, and that waits for the slowest partition.' },
+    },
+  ],
+  dedupe: [
+    { options: { within: '2s' }, input: input(), outOfOrderMs: 1_000, mayEnd: repeats(2_000) },
+    { options: { within: '2s', by: ['n', 'x.y'] }, input: input({ timeless: true }), mayEnd: repeats(2_000) },
+  ],
+  filter: [{ options: { where: 'n < 2' }, input: input(), mayEnd: ({ value }) => !(numberOf(value)! < 2) }],
+  keyBy: [
+    { options: { field: 'n' }, input: input() },
+    { options: { field: 'x.y', null: 'none' }, input: input({ key: fc.constantFrom('a', undefined) }) },
+  ],
+  map: [{ options: { double: 'n * 2.0', 'x.z': 'n > 1.0 ? key : x.y' }, input: input() }],
+  partition: [{ options: { count: 3 }, input: input({ key: fc.constantFrom('a', 'b', 1, true, undefined) }) }],
+  select: [
+    { options: { keep: ['n', 'x.y'] }, input: input() },
+    { options: { drop: ['x.y'] }, input: input() },
+  ],
+  set: [{ options: { region: 'US' }, input: input() }],
+  validate: [
+    {
+      options: { schema: { type: 'object', properties: { n: { type: 'number', maximum: 2 } }, required: ['n'] } },
+      madeOnce: true,
+      input: input(),
+    },
+  ],
+  window: [
+    ...['0s', '1s'].map((lateness) => windowed({ tumbling: '4s', lateness }, { mostResults: 1 })),
+    windowed({ tumbling: '4s', offset: '1s', label: 'start' }, { outOfOrderMs: 2_000 }),
+    windowed({ hopping: { size: '4s', every: '2s' } }, { mostResults: 2 }),
+    windowed({ hopping: { size: '5s', every: '2s' }, outOfOrder: '1s', label: 'lastEvent' }, { mostResults: 3 }),
+    windowed({ session: { gap: '2s' } }),
+    windowed({ session: { gap: '2s', max: '6s' } }, { outOfOrderMs: 1_000 }),
+    windowed(
+      { calendar: { every: '1d', timeZone: 'America/Denver' } },
+      {},
+      { gridMs: 21_600_000, startMs: Date.UTC(2026, 2, 7, 7) },
+    ),
+    // A record that comes again has the number of the first one.
+    windowed({ count: 3 }, { mostResults: Number.POSITIVE_INFINITY, mayUpdate: true }),
+  ],
+  windowLast: [
+    { options: { every: '4s' }, input: input({ timeless: true }), partOf: inWindow },
+    { options: { every: '4s', lateness: '1s', label: 'end' }, outOfOrderMs: 2_000, input: input(), partOf: inWindow },
+    {
+      options: { every: '4s', by: 'n' },
+      input: input(),
+      partOf: inWindow,
+      mayEnd: ({ value }) => field(value, 'n') == null,
+    },
+  ],
+};
+
+/** Objects of few values, so that they are equal now and then; with fields missing, null or of another type. */
+function objects(): fc.Arbitrary<unknown> {
+  const n = fc.oneof({ arbitrary: fc.nat({ max: 3 }), weight: 4 }, fc.constantFrom(null, 'text', 0.5, -1, [2]));
+  const y = fc.record({ y: fc.constantFrom('u', 'v', 1, '1') });
+  const x = fc.oneof({ arbitrary: y, weight: 4 }, fc.constant({}), fc.constant('x'));
+  return fc.record({ n, x }, { requiredKeys: [] });
+}
+
+/** Such objects, some of them without event time, and now and then something else. */
+function input(more: Partial<ArrivalOptions<unknown>> = {}) {
+  const others = fc.constantFrom<unknown>(null, 'text', 7, [1]);
+  const value = fc.oneof({ arbitrary: objects(), weight: 9 }, { arbitrary: others, weight: 1 });
+  return arrivals({ value, timeless: true, ...more });
+}
+
+/** Windows whose results tell what is in them. */
+function windowed(
+  kind: object,
+  more: Partial<LawSetting> = {},
+  times: Partial<ArrivalOptions<unknown>> = {},
+): LawSetting {
+  const aggregate = {
+    readings: 'count',
+    ids: { collect: { field: 'id', max: 100 } },
+    sum: { sum: 'n' },
+    deviation: { stddev: 'n' },
+    last: { last: 'x' },
+    whole: 'first',
+  };
+  return {
+    options: { ...kind, aggregate, keep: ['x'] },
+    // A record that is no object could not be told from another by what `ids` holds.
+    input: input({ value: objects(), numbered: 'id', ...times }),
+    partOf: (one, result) => inWindow(one, result) && collected(one, result),
+    ...more,
+  };
+}
+
+function inWindow({ key, time }: StreamRecord, { key: its, window }: StreamRecord): boolean {
+  return key === its && window !== undefined && time >= window.start && time < window.end;
+}
+
+function collected({ value }: StreamRecord, result: StreamRecord): boolean {
+  return (field(result.value, 'ids') as unknown[]).includes(field(value, 'id'));
+}
+
+function repeats(withinMs: number): NonNullable<LawSetting['mayEnd']> {
+  return ({ key, time, offset }, { results }) =>
+    results.some((one) => one.key === key && one.offset < offset && Math.abs(one.time - time) <= withinMs);
+}
+
+function unchanged({ key, value }: StreamRecord, { before }: { before: readonly StreamRecord[] }): boolean {
+  const last = before.findLast((one) => one.key === key);
+  const watched = (one: unknown) => JSON.stringify([field(one, 'n'), field(field(one, 'x'), 'y')]);
+  return last !== undefined && watched(last.value) === watched(value);
+}
+
+function field(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
+}
+
+function numberOf(value: unknown): number | undefined {
+  const n = field(value, 'n');
+  return typeof n === 'number' ? n : undefined;
+}
