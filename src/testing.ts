@@ -71,14 +71,9 @@ export class Driver {
   /** Pushes records one by one; after each, the watermark moves up to its time less `outOfOrderMs`. */
   push(...records: readonly StreamRecord[]): this {
     for (const record of records) {
-      const partition = this.#oneOnly ? '' : record.origin;
-      const newest = this.#newest.get(partition);
-      if (newest === undefined)
-        throw new TypeError(`The record is of \`${partition}\`, which is none of the driver's \`partitions\`.`);
+      const newest = this.#newestOf(record);
       this.#step.push(record);
-      if (!(record.time > newest)) continue;
-      this.#newest.set(partition, record.time);
-      this.#step.advance(Math.min(...this.#newest.values()) - this.#outOfOrderMs);
+      this.#follow(record, newest);
     }
     return this;
   }
@@ -86,8 +81,9 @@ export class Driver {
   /** The same for records of a stream that is a further input of the step, such as the `with` of a join. */
   pushInput(stream: string, ...records: readonly StreamRecord[]): this {
     for (const record of records) {
+      const newest = this.#newestOf(record);
       this.#step.pushInput(record, stream);
-      this.#step.advance(record.time - this.#outOfOrderMs);
+      this.#follow(record, newest);
     }
     return this;
   }
@@ -125,8 +121,21 @@ export class Driver {
     return this.rejected.map(({ code }) => code);
   }
 
+  #newestOf({ origin }: StreamRecord): number {
+    const newest = this.#newest.get(this.#oneOnly ? '' : origin);
+    if (newest !== undefined) return newest;
+    throw new TypeError(`The record is of \`${origin}\`, which is none of the driver's \`partitions\`.`);
+  }
+
+  #follow({ time, origin }: StreamRecord, newest: number): void {
+    if (!(time > newest)) return;
+    this.#newest.set(this.#oneOnly ? '' : origin, time);
+    this.#step.advance(Math.min(...this.#newest.values()) - this.#outOfOrderMs);
+  }
+
   #route(stream: string, record: StreamRecord): void {
-    const routed = this.routed.get(stream) ?? [];
-    this.routed.set(stream, [...routed, record]);
+    const routed = this.routed.get(stream);
+    if (routed) routed.push(record);
+    else this.routed.set(stream, [record]);
   }
 }

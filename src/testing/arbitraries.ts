@@ -2,8 +2,15 @@ import fc from 'fast-check';
 import type { Key } from '../record.ts';
 import { StreamRecord } from '../record.ts';
 
-/** One thing that happens to a step: a record comes, or silence moves event time on to `watermark`. */
-export type Arrival = StreamRecord | { readonly watermark: number };
+/** One thing that happens to a step: a record comes, perhaps from a stream that is a further input, or silence moves event time on to `watermark`. */
+export type Arrival = Coming | { readonly watermark: number };
+
+/** A record on its way to a step. */
+export interface Coming {
+  readonly record: StreamRecord;
+  /** The stream it comes from, when that is a further input of the step. */
+  readonly stream?: string;
+}
 
 /** Keys of few values, so that they meet again, of which some differ in nothing but their type: `1` and `"1"`, `true` and `"true"`. */
 export function keys(): fc.Arbitrary<Key> {
@@ -25,6 +32,8 @@ export interface ArrivalOptions<T> {
   readonly disorderMs?: number;
   /** The field of a value, when it is an object, that says how many records came before: what stands for which record is then known. */
   readonly numbered?: string;
+  /** Streams that are further inputs of the step: records come from them as well. */
+  readonly inputs?: readonly string[];
   /** Records whose time is `NaN` come too. */
   readonly timeless?: boolean;
   /** At most this many arrivals; 12 unless given. */
@@ -44,6 +53,7 @@ export function arrivals<T>({
   startMs = 0,
   disorderMs = 4 * gridMs,
   numbered,
+  inputs = [],
   timeless = false,
   maxLength = 12,
 }: ArrivalOptions<T>): fc.Arbitrary<readonly Arrival[]> {
@@ -56,12 +66,13 @@ export function arrivals<T>({
     fc.oneof({ arbitrary: fc.constant(0), weight: 2 }, fc.nat({ max: back })),
     fc.constantFrom(0, 0, 0, -1, 1),
     fc.constantFrom(...kinds.slice(0, timeless ? kinds.length : -1)),
+    fc.constantFrom(undefined, ...inputs),
   );
   return fc.array(arrival, { maxLength, size: 'max' }).map((steps) => {
     const all: Arrival[] = [];
     const records: StreamRecord<T>[] = [];
     let newest = startMs;
-    for (const [itsKey, itsValue, ahead, behind, beside, kind] of steps) {
+    for (const [itsKey, itsValue, ahead, behind, beside, kind, stream] of steps) {
       newest += ahead * gridMs;
       const time = kind === 'timeless' ? Number.NaN : newest - behind * gridMs + beside;
       const again = kind === 'again' ? records[records.length - 1 - (behind % records.length)] : undefined;
@@ -81,7 +92,7 @@ export function arrivals<T>({
           origin,
         );
         records.push(record);
-        all.push(record);
+        all.push({ record, ...(stream !== undefined && { stream }) });
       }
     }
     return all;

@@ -1,9 +1,9 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Rejection } from '../engine/node.ts';
 import type { StepDefinition } from '../operator.ts';
-import { type Key, StreamRecord } from '../record.ts';
+import type { Key, StreamRecord } from '../record.ts';
 import { Driver, type DriverOptions } from '../testing.ts';
-import type { Arrival } from './arbitraries.ts';
+import type { Arrival, Coming } from './arbitraries.ts';
 
 /** A step as the laws see it, and what they must be told of it because no run shows it. */
 export interface LawSubject {
@@ -18,8 +18,10 @@ export interface LawSubject {
   readonly mostResults?: number;
   /** Whether the step may end this record on purpose, as a filter does. It gets all that came in before it and all that came out. */
   readonly mayEnd?: (input: StreamRecord, seen: Seen) => boolean;
-  /** The step may give several results for one window of a key, as one that emits updates does. Sinks that overwrite keep the last. */
-  readonly mayUpdate?: boolean;
+  /** A result may stand for no record at all, as one that fills a gap does. */
+  readonly mayInvent?: boolean;
+  /** Two results may have the same id, by which a sink that overwrites would take them for one. */
+  readonly sameIds?: boolean;
   /** The step may still hold records after the input has ended. */
   readonly mayHold?: boolean;
 }
@@ -28,14 +30,18 @@ export interface Seen {
   readonly results: readonly StreamRecord[];
 }
 
-/** What came of one run. */
-export interface Trace {
+/** The part of a run that two runs are compared by. */
+export interface Outcome {
   readonly output: readonly StreamRecord[];
+  /** What was sent to other streams, by their names. */
+  readonly routed: ReadonlyMap<string, readonly StreamRecord[]>;
   readonly rejected: readonly Rejection[];
+}
+
+/** What came of one run. */
+export interface Trace extends Outcome {
   /** How many results there were, and how many keys held something, before the input ended. */
   readonly before: { readonly output: number; readonly keys: number };
-  /** How many keys hold something after the end. */
-  readonly keys: number;
 }
 
 /** Raised by a law that does not hold for a case. */
@@ -52,12 +58,14 @@ export class Violation extends Error {
     this.found = found;
   }
 }
-/** The part of a run that two runs are compared by. */
-export type Outcome = Pick<Trace, 'output' | 'rejected'>;
-
 /** Whether a record comes; else event time moves on. */
-export function isRecord(arrival: Arrival): arrival is StreamRecord {
-  return arrival instanceof StreamRecord;
+export function isComing(arrival: Arrival): arrival is Coming {
+  return 'record' in arrival;
+}
+
+/** The records among what happens. */
+export function recordsOf(arrivals: readonly Arrival[]): StreamRecord[] {
+  return arrivals.filter(isComing).map(({ record }) => record);
 }
 
 /** A new driver of the subject, or one that goes on from a checkpoint. */
@@ -68,8 +76,10 @@ export function driverOf({ definition, options, outOfOrderMs = 0 }: LawSubject, 
 /** Lets all of it happen, in order; gives the driver. */
 export function feed(driver: Driver, arrivals: Iterable<Arrival>): Driver {
   for (const arrival of arrivals) {
-    if (isRecord(arrival)) driver.push(arrival);
-    else driver.advanceTo(arrival.watermark);
+    if (isComing(arrival)) {
+      if (arrival.stream === undefined) driver.push(arrival.record);
+      else driver.pushInput(arrival.stream, arrival.record);
+    } else driver.advanceTo(arrival.watermark);
   }
   return driver;
 }
@@ -78,7 +88,19 @@ export function feed(driver: Driver, arrivals: Iterable<Arrival>): Driver {
 export function finish(driver: Driver): Trace {
   const before = { output: driver.output.length, keys: driver.keys };
   driver.end();
-  return { output: [...driver.output], rejected: [...driver.rejected], before, keys: driver.keys };
+  return { ...joined([driver]), before };
+}
+
+/** What several runs gave, one after another. */
+export function joined(outcomes: readonly Outcome[]): Outcome {
+  const routed = new Map<string, StreamRecord[]>();
+  for (const one of outcomes)
+    for (const [stream, records] of one.routed) routed.set(stream, [...(routed.get(stream) ?? []), ...records]);
+  return {
+    output: outcomes.flatMap(({ output }) => output),
+    routed,
+    rejected: outcomes.flatMap(({ rejected }) => rejected),
+  };
 }
 
 /** Runs one after another and in one go. */
@@ -91,24 +113,32 @@ export function placeOf({ origin, offset }: StreamRecord): string {
   return `${origin}#${offset}`;
 }
 
+interface Group {
+  readonly output: StreamRecord[];
+  readonly routed: Map<string, StreamRecord[]>;
+  readonly rejected: Rejection[];
+}
+
 /** Gives each thing that came out to the key of the record it came of; to its own key when it has no place in the input. */
 export function byInputKey(
   inputs: readonly StreamRecord[],
-  { output, rejected }: Outcome,
+  { output, routed, rejected }: Outcome,
 ): Map<Key | undefined, Outcome> {
   const places = new Map(inputs.map((record) => [placeOf(record), record.key]));
-  const groups = new Map<Key | undefined, { output: StreamRecord[]; rejected: Rejection[] }>();
+  const groups = new Map<Key | undefined, Group>();
   const groupOf = (record: StreamRecord) => {
     const place = placeOf(record);
     const key = places.has(place) ? places.get(place) : record.key;
-    let group = groups.get(key);
-    if (group === undefined) {
-      group = { output: [], rejected: [] };
-      groups.set(key, group);
-    }
+    const group: Group = groups.get(key) ?? { output: [], routed: new Map(), rejected: [] };
+    groups.set(key, group);
     return group;
   };
   for (const record of output) groupOf(record).output.push(record);
+  for (const [stream, records] of routed)
+    for (const record of records) {
+      const own = groupOf(record).routed;
+      own.set(stream, [...(own.get(stream) ?? []), record]);
+    }
   for (const rejection of rejected) groupOf(rejection.record).rejected.push(rejection);
   return groups;
 }
@@ -116,14 +146,19 @@ export function byInputKey(
 /** Two runs gave the same: every field of every record, and every rejection, in the same order. */
 export function sameOutcome(a: Outcome, b: Outcome): boolean {
   return (
-    a.output.length === b.output.length &&
+    sameRecords(a.output, b.output) &&
+    a.routed.size === b.routed.size &&
+    [...a.routed].every(([stream, records]) => sameRecords(records, b.routed.get(stream) ?? [])) &&
     a.rejected.length === b.rejected.length &&
-    a.output.every((record, n) => sameRecord(record, b.output[n]!)) &&
     a.rejected.every((one, n) => {
       const other = b.rejected[n]!;
       return one.code === other.code && one.message === other.message && sameRecord(one.record, other.record);
     })
   );
+}
+
+function sameRecords(a: readonly StreamRecord[], b: readonly StreamRecord[]): boolean {
+  return a.length === b.length && a.every((record, n) => sameRecord(record, b[n]!));
 }
 
 function sameRecord(a: StreamRecord, b: StreamRecord): boolean {
@@ -134,6 +169,7 @@ function sameRecord(a: StreamRecord, b: StreamRecord): boolean {
       a.offset === b.offset &&
       a.origin === b.origin &&
       a.partition === b.partition &&
+      a.part === b.part &&
       same(a.value, b.value) &&
       same(a.window, b.window) &&
       same(a.meta, b.meta))

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import type { Rejection } from '../engine/node.ts';
-import { type Key, StreamRecord } from '../record.ts';
+import type { Key, StreamRecord } from '../record.ts';
 import type { Arrival } from './arbitraries.ts';
 import { plain } from './collector.ts';
 import type { Outcome } from './law-run.ts';
@@ -11,12 +11,13 @@ export function showKey(key: Key | undefined): string {
 }
 
 /** A record in one line, as its author thinks of it: place, key, time, value, and what else it has. */
-export function showRecord({ key, time, value, window, partition, offset, origin }: StreamRecord): string {
+export function showRecord({ key, time, value, window, partition, offset, origin, part }: StreamRecord): string {
   const more = [
-    `#${offset}${origin === '' || origin === 'in/0' ? '' : ` of ${origin}`}`,
+    `#${offset}${part === undefined ? '' : `#${part}`}${origin === '' || origin === 'in/0' ? '' : ` of ${origin}`}`,
     key !== undefined && `key ${showKey(key)}`,
     !Number.isNaN(time) && `at ${showTime(time)}`,
     window && `window ${showTime(window.start)} to ${showTime(window.end)}, label ${showTime(window.label)}`,
+    window && (window.pane !== 'final' || window.seq > 0) && `${window.pane} ${window.seq}`,
     partition !== undefined && `partition ${partition}`,
   ];
   return `${more.filter(Boolean).join(', ')}: ${JSON.stringify(plain(value)) ?? 'nothing'}`;
@@ -24,7 +25,8 @@ export function showRecord({ key, time, value, window, partition, offset, origin
 
 /** The same for all that can happen to a step. */
 export function showArrival(arrival: Arrival): string {
-  return arrival instanceof StreamRecord ? showRecord(arrival) : `silence, up to ${showTime(arrival.watermark)}`;
+  if (!('record' in arrival)) return `silence, up to ${showTime(arrival.watermark)}`;
+  return `${arrival.stream === undefined ? '' : `from \`${arrival.stream}\`: `}${showRecord(arrival.record)}`;
 }
 
 /** What differs between two runs: `-` for what is missing, `+` for what is there instead; what they share stands between them. */
@@ -33,7 +35,8 @@ export function showDifference(expected: Outcome | undefined, found: Outcome | u
   const lines = lineDiff(linesOf(expected), linesOf(found));
   if (lines.some((line) => !line.startsWith(' '))) return lines;
   // They differ in something that those lines do not show, such as the type of an object or a field of `meta`.
-  const whole = ({ output, rejected }: Outcome) => [...output, ...rejected].flatMap((one) => inspect(one).split('\n'));
+  const whole = ({ output, routed, rejected }: Outcome) =>
+    [...output, ...routed, ...rejected].flatMap((one) => inspect(one).split('\n'));
   return lineDiff(whole(expected), whole(found));
 }
 
@@ -63,7 +66,10 @@ function linesOf(outcome: Outcome | undefined): string[] {
   const rejections = outcome.rejected.map(
     ({ code, message, record }: Rejection) => `${code} ${showRecord(record)} (${message})`,
   );
-  return [...outcome.output.map(showRecord), ...rejections];
+  const routed = [...outcome.routed].flatMap(([stream, records]) =>
+    records.map((record) => `to \`${stream}\`: ${showRecord(record)}`),
+  );
+  return [...outcome.output.map(showRecord), ...routed, ...rejections];
 }
 
 // Times of tests are small or whole seconds; milliseconds of the epoch read as a date.

@@ -2,11 +2,11 @@
 import fc from 'fast-check';
 import type { StepDefinition } from '../operator.ts';
 import type { Arrival } from './arbitraries.ts';
-import { isRecord, type LawSubject, runWhole, Violation } from './law-run.ts';
+import { type LawSubject, recordsOf, runWhole, Violation } from './law-run.ts';
 import { showDifference } from './law-text.ts';
 import { type LawCase, type LawName, lawNames, stepLaws } from './step-laws.ts';
 
-export { type Arrival, type ArrivalOptions, arrivals, keys } from './arbitraries.ts';
+export { type Arrival, type ArrivalOptions, arrivals, type Coming, keys } from './arbitraries.ts';
 export type { LawSubject, Seen } from './law-run.ts';
 export { type LawName, lawNames } from './step-laws.ts';
 
@@ -88,8 +88,8 @@ async function check(definition: StepDefinition, setting: LawSetting, names: rea
   let guilty: LawName | undefined;
   const property = fc.asyncProperty(casesOf(setting.input), async (given) => {
     const whole = runWhole(subject, given.arrivals);
-    seen.records += given.arrivals.filter(isRecord).length;
-    seen.results += whole.output.length;
+    seen.records += recordsOf(given.arrivals).length;
+    seen.results += [whole.output, ...whole.routed.values()].reduce((sum, { length }) => sum + length, 0);
     seen.rejected += whole.rejected.length;
     // Once a law is broken, smaller cases are looked for that break the same one.
     for (const name of guilty === undefined ? names : [guilty]) {
@@ -120,8 +120,8 @@ async function check(definition: StepDefinition, setting: LawSetting, names: rea
 
 const casesOf = (input: fc.Arbitrary<readonly Arrival[]>): fc.Arbitrary<LawCase> =>
   fc
-    .tuple(input, fc.array(fc.nat({ max: 1_000 }), { maxLength: 4 }))
-    .map(([arrivals, numbers]) => ({ arrivals, numbers }));
+    .tuple(input, fc.array(fc.nat({ max: 100 }), { maxLength: 4 }), fc.nat({ max: 3 }))
+    .map(([arrivals, numbers, lost]) => ({ arrivals, numbers, lost }));
 
 function broken(
   definition: StepDefinition,

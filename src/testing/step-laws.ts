@@ -1,6 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Rejection } from '../engine/node.ts';
-import type { StreamRecord } from '../record.ts';
+import { recordId, type StreamRecord } from '../record.ts';
 import type { DriverCheckpoint } from '../testing.ts';
 import { inAnotherTime } from './another-time.ts';
 import { type Arrival, cuts } from './arbitraries.ts';
@@ -10,10 +9,12 @@ import {
   driverOf,
   feed,
   finish,
-  isRecord,
+  isComing,
+  joined,
   type LawSubject,
   type Outcome,
   placeOf,
+  recordsOf,
   runWhole,
   sameOutcome,
   type Trace,
@@ -25,6 +26,8 @@ import { showArrival, showKey, showRecord } from './law-text.ts';
 export interface LawCase {
   readonly arrivals: readonly Arrival[];
   readonly numbers: readonly number[];
+  /** How many arrivals a crash undoes. */
+  readonly lost: number;
 }
 
 /** Throws a Violation when it does not hold. `whole` is what the input gives without any interruption. */
@@ -48,11 +51,9 @@ async function batching(subject: LawSubject, { arrivals, numbers }: LawCase, who
 }
 
 /** Going on from a checkpoint at any cut, also after work that a crash has undone, changes nothing. */
-function restart(subject: LawSubject, { arrivals, numbers }: LawCase, whole: Trace): void {
-  const output: StreamRecord[] = [];
-  const rejected: Rejection[] = [];
+function restart(subject: LawSubject, { arrivals, numbers, lost }: LawCase, whole: Trace): void {
+  const outcomes: Outcome[] = [];
   const places = cuts(numbers, arrivals.length);
-  const lost = Math.floor((numbers[0] ?? 0) / 100) % 4;
   let from: DriverCheckpoint | undefined;
   let end = 0;
   const all = parts(arrivals, places);
@@ -60,14 +61,13 @@ function restart(subject: LawSubject, { arrivals, numbers }: LawCase, whole: Tra
     const driver = feed(driverOf(subject, from && { from }), part);
     end += part.length;
     if (n === all.length - 1) driver.end();
-    output.push(...driver.output);
-    rejected.push(...driver.rejected);
+    outcomes.push(joined([driver]));
     from = driver.checkpoint();
     // Done again behind the checkpoint: it must leave no trace there.
     feed(driver, arrivals.slice(end, end + lost));
   }
   const what = lost === 0 ? 'checkpoint, restart' : `checkpoint, crash ${lost} later, go on from the checkpoint`;
-  expectSame(whole, { output, rejected }, 'With restarts, the same records give something else.', () =>
+  expectSame(whole, joined(outcomes), 'With restarts, the same records give something else.', () =>
     shown(arrivals, places, what),
   );
 }
@@ -88,12 +88,12 @@ function replay(subject: LawSubject, { arrivals, numbers }: LawCase, whole: Trac
 /** A key gives what it gives alone, when event time moves on alike. */
 function keys(subject: LawSubject, { arrivals }: LawCase, whole: Trace): void {
   const { outOfOrderMs = 0 } = subject;
-  const records = arrivals.filter(isRecord);
+  const records = recordsOf(arrivals);
   const among = byInputKey(records, whole);
   let held = 0;
   for (const key of new Set(records.map((record) => record.key))) {
     const only = arrivals.map((one) =>
-      isRecord(one) && one.key !== key ? { watermark: one.time - outOfOrderMs } : one,
+      isComing(one) && one.record.key !== key ? { watermark: one.record.time - outOfOrderMs } : one,
     );
     const alone = runWhole(subject, only);
     held += alone.before.keys;
@@ -118,21 +118,18 @@ function keys(subject: LawSubject, { arrivals }: LawCase, whole: Trace): void {
 /** Each partition has its keys and its order; how partitions meet changes nothing of what a key gives. */
 function partitions(subject: LawSubject, { arrivals, numbers }: LawCase): void {
   const { outOfOrderMs = 0 } = subject;
-  const records = onTime(partitioned(arrivals.filter(isRecord)), outOfOrderMs);
+  const coming = onTime(partitioned(arrivals.filter(isComing)), outOfOrderMs);
+  const records = recordsOf(coming);
   const names = [...new Set(records.map(({ origin }) => origin))];
   if (names.length < 2) return;
-  const oneByOne = names.flatMap((name) => records.filter(({ origin }) => origin === name));
-  const mixed = interleaved(
-    names.map((name) => records.filter(({ origin }) => origin === name)),
-    numbers,
-  );
-  const expected = byInputKey(records, runWhole(subject, records, { partitions: names }));
-  for (const order of [oneByOne, mixed]) {
+  const each = names.map((name) => coming.filter(({ record }) => record.origin === name));
+  const expected = byInputKey(records, runWhole(subject, coming, { partitions: names }));
+  for (const order of [each.flat(), interleaved(each, numbers)]) {
     const found = byInputKey(records, runWhole(subject, order, { partitions: names }));
     for (const key of new Set([...expected.keys(), ...found.keys()])) {
       const [before, now] = [expected.get(key) ?? nothing, found.get(key) ?? nothing];
       if (sameOutcome(before, now)) continue;
-      const steps = [...shown(records), 'and again as', ...shown(order), `compared for key ${showKey(key)}`];
+      const steps = [...shown(coming), 'and again as', ...shown(order), `compared for key ${showKey(key)}`];
       throw new Violation('When partitions meet in another order, a key gives something else.', steps, before, now);
     }
   }
@@ -141,11 +138,12 @@ function partitions(subject: LawSubject, { arrivals, numbers }: LawCase): void {
 /** Every record is part of a result, is rejected, is held, or was ended on purpose; and no result comes of nothing. */
 function conservation(subject: LawSubject, { arrivals }: LawCase, whole: Trace): void {
   const { partOf = samePlace, mostResults = 1, mayEnd = () => false, mayHold = false } = subject;
-  const records = arrivals.filter(isRecord);
+  const records = recordsOf(arrivals);
   const fail = (message: string): never => {
     throw new Violation(message, shown(arrivals), undefined, whole);
   };
-  const uses = whole.output.map(() => 0);
+  const all = [...whole.output, ...[...whole.routed.values()].flat()];
+  const uses = all.map(() => 0);
   const waiting = new Set<unknown>();
   const refused = new Map<string, number>();
   for (const { record, code, message } of whole.rejected) {
@@ -153,7 +151,7 @@ function conservation(subject: LawSubject, { arrivals }: LawCase, whole: Trace):
     refused.set(placeOf(record), (refused.get(placeOf(record)) ?? 0) + 1);
   }
   for (const [n, record] of records.entries()) {
-    const results = whole.output.flatMap((result, at) => (partOf(record, result) ? [at] : []));
+    const results = all.flatMap((result, at) => (partOf(record, result) ? [at] : []));
     for (const at of results) uses[at]!++;
     const times = refused.get(placeOf(record)) ?? 0;
     if (times > 1) fail(`${showRecord(record)} was rejected ${times} times.`);
@@ -163,24 +161,30 @@ function conservation(subject: LawSubject, { arrivals }: LawCase, whole: Trace):
       continue;
     }
     if (results.length > mostResults) fail(`${showRecord(record)} is part of ${results.length} results.`);
-    if (results.length === 0 && !mayHold && !mayEnd(record, { before: records.slice(0, n), results: whole.output }))
+    if (results.length === 0 && !mayHold && !mayEnd(record, { before: records.slice(0, n), results: all }))
       fail(`${showRecord(record)} is gone: it is part of no result, and was not rejected.`);
-    if (results.every((at) => at >= whole.before.output) && results.length > 0) waiting.add(record.key);
+    if (results.every((at) => at >= whole.before.output && at < whole.output.length) && results.length > 0)
+      waiting.add(record.key);
   }
-  if (!subject.mayUpdate) {
-    const windows = new Set<string>();
-    for (const { key, window } of whole.output) {
-      if (window === undefined) continue;
-      const name = `${showKey(key)} ${window.start}`;
-      if (windows.has(name))
-        fail(`The window of key ${showKey(key)} that begins at ${window.start} ms gave two results.`);
-      windows.add(name);
-    }
-  }
-  const invented = uses.indexOf(0);
-  if (invented >= 0) fail(`${showRecord(whole.output[invented]!)} came out, and no record is part of it.`);
+  const again = subject.sameIds ? undefined : sameId(whole);
+  if (again) fail(`Two results have the id \`${recordId(again)}\`: a sink that overwrites would keep only one.`);
+  const invented = subject.mayInvent ? -1 : uses.indexOf(0);
+  if (invented >= 0) fail(`${showRecord(all[invented]!)} came out, and no record is part of it.`);
   if (waiting.size > whole.before.keys)
     fail(`Records of ${waiting.size} keys were waiting before the end, and ${whole.before.keys} keys hold state.`);
+}
+
+function sameId({ output, routed }: Outcome): StreamRecord | undefined {
+  for (const records of [output, ...routed.values()]) {
+    const ids = new Set<string>();
+    for (const record of records) {
+      // A key of another type is another key, though an id does not show it.
+      const id = `${typeof record.key} ${recordId(record)}`;
+      if (ids.has(id)) return record;
+      ids.add(id);
+    }
+  }
+  return undefined;
 }
 
 /** All laws of a step, by name. */
@@ -193,7 +197,7 @@ export type LawName = keyof typeof stepLaws;
 /** The names of all laws, in the order in which they are checked. */
 export const lawNames = Object.keys(stepLaws) as readonly LawName[];
 
-const nothing: Outcome = { output: [], rejected: [] };
+const nothing: Outcome = { output: [], routed: new Map(), rejected: [] };
 const samePlace = (input: StreamRecord, result: StreamRecord) =>
   input.offset === result.offset && input.origin === result.origin;
 

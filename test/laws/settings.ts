@@ -2,6 +2,13 @@ import fc from 'fast-check';
 import type { StreamRecord } from '../../src/operator.ts';
 import { type ArrivalOptions, arrivals, type LawSetting } from '../../src/testing/laws.ts';
 
+const updates: Partial<LawSetting> = {
+  mostResults: Number.POSITIVE_INFINITY,
+  except: {
+    partitions: 'An early result shows how far event time has come, and that waits for the slowest partition.',
+  },
+};
+
 /**
  * How the laws are checked for each built-in step, by its name: one setting or more, each with options and input. Where a result does not
  * stand for the one record that has its place in the source, `partOf` says which records it stands for; where the step ends records on
@@ -14,25 +21,44 @@ export const settings: Readonly<Record<string, readonly LawSetting[]>> = {
       options: { fields: 'n', first: false, previous: 'before', forget: '3s' },
       input: input(),
       mayEnd: () => true,
+      // It ends one silence, and may begin another.
+      mostResults: 2,
       except: { partitions: 'A key is forgotten as event time goes, and that waits for the slowest partition.' },
     },
+  ],
+  branch: [
+    { options: { small: 'n < 2', match: 'first' }, input: input() },
+    { options: { small: 'n < 2', mine: 'x.y == "u"', match: 'all', else: 'others' }, input: input(), mostResults: 2 },
   ],
   dedupe: [
     { options: { within: '2s' }, input: input(), outOfOrderMs: 1_000, mayEnd: repeats(2_000) },
     { options: { within: '2s', by: ['n', 'x.y'] }, input: input({ timeless: true }), mayEnd: repeats(2_000) },
   ],
+  detect: ['0s', '1s'].map((disorder) => ({
+    options: { absence: '3s', recovered: disorder === '1s', keep: ['n'] },
+    outOfOrderMs: disorder === '1s' ? 1_000 : 0,
+    input: input(),
+    // A record can end one silence and begin another; most do neither.
+    mostResults: 2,
+    mayEnd: () => true,
+  })),
   filter: [{ options: { where: 'n < 2' }, input: input(), mayEnd: ({ value }) => !(numberOf(value)! < 2) }],
   keyBy: [
     { options: { field: 'n' }, input: input() },
     { options: { field: 'x.y', null: 'none' }, input: input({ key: fc.constantFrom('a', undefined) }) },
   ],
   map: [{ options: { double: 'n * 2.0', 'x.z': 'n > 1.0 ? key : x.y' }, input: input() }],
+  merge: [{ options: { with: ['b', 'c'] }, input: input({ inputs: ['b', 'c'] }) }],
   partition: [{ options: { count: 3 }, input: input({ key: fc.constantFrom('a', 'b', 1, true, undefined) }) }],
   select: [
     { options: { keep: ['n', 'x.y'] }, input: input() },
     { options: { drop: ['x.y'] }, input: input() },
   ],
   set: [{ options: { region: 'US' }, input: input() }],
+  throttle: [
+    { options: { limit: 2, per: '2s' }, input: input(), mayEnd: afterOthers(2, 2_000) },
+    { options: { limit: 1, per: '3s', excess: 'reject', lateness: '1s' }, outOfOrderMs: 1_000, input: input() },
+  ],
   validate: [
     {
       options: { schema: { type: 'object', properties: { n: { type: 'number', maximum: 2 } }, required: ['n'] } },
@@ -52,8 +78,12 @@ export const settings: Readonly<Record<string, readonly LawSetting[]>> = {
       {},
       { gridMs: 21_600_000, startMs: Date.UTC(2026, 2, 7, 7) },
     ),
+    windowed({ rolling: { size: '3s' } }, { partOf: rolledUp, mostResults: Number.POSITIVE_INFINITY }),
+    windowed({ tumbling: '4s', emit: 'onUpdate', lateness: '2s' }, updates),
+    windowed({ tumbling: '6s', emit: { early: '2s' } }, updates),
+    windowed({ tumbling: '2s', fill: null, fillFor: '8s' }, { mayInvent: true }),
     // A record that comes again has the number of the first one.
-    windowed({ count: 3 }, { mostResults: Number.POSITIVE_INFINITY, mayUpdate: true }),
+    windowed({ count: 3 }, { mostResults: Number.POSITIVE_INFINITY, sameIds: true }),
   ],
   windowLast: [
     { options: { every: '4s' }, input: input({ timeless: true }), partOf: inWindow },
@@ -111,6 +141,23 @@ function inWindow({ key, time }: StreamRecord, { key: its, window }: StreamRecor
 
 function collected({ value }: StreamRecord, result: StreamRecord): boolean {
   return (field(result.value, 'ids') as unknown[]).includes(field(value, 'id'));
+}
+
+// `(time - size, time]`: the end belongs to it.
+function rolledUp({ key, time, value }: StreamRecord, result: StreamRecord): boolean {
+  const { start, end } = result.window!;
+  return (
+    key === result.key &&
+    time > start - 1 &&
+    time <= end &&
+    (field(result.value, 'ids') as unknown[]).includes(field(value, 'id'))
+  );
+}
+
+function afterOthers(limit: number, perMs: number): NonNullable<LawSetting['mayEnd']> {
+  const pane = (time: number) => Math.floor(time / perMs);
+  return ({ key, time, offset }, { results }) =>
+    results.filter((one) => one.key === key && pane(one.time) === pane(time) && one.offset < offset).length >= limit;
 }
 
 function repeats(withinMs: number): NonNullable<LawSetting['mayEnd']> {
