@@ -1,4 +1,3 @@
-import type { Message } from 'kafkajs';
 import { TransactionError } from '../../src/operator.ts';
 import {
   type Outgoing,
@@ -8,8 +7,9 @@ import {
   Trouble,
   type WriterOptions,
 } from './driver.ts';
+import { encodeBatch } from './encode-batch.ts';
 import type { Client } from './kafkajs.ts';
-import { type Broker, leaderOf, openWire, type Wire } from './kafkajs-wire.ts';
+import { type Broker, leaderOf, openWire, produceRaw, type Wire } from './kafkajs-wire.ts';
 import { noTopic, rootOf } from './trouble.ts';
 
 /** Refused for now and certainly not done: asking again cannot do it twice. A lost leader is asked with the same sequence number. */
@@ -30,7 +30,6 @@ const fencing = new Set([
   'TRANSACTION_COORDINATOR_FENCED',
 ]);
 const sequences = 2 ** 31;
-const requestMs = 30_000;
 /** The markers of the last transaction are written in the background; the next one waits for them, in most cases a few ms. */
 const firstWaitMs = 5;
 const longestWaitMs = 500;
@@ -50,7 +49,6 @@ export class KafkajsTransactor implements Transactor {
   readonly #client: Client;
   readonly #wire: Wire;
   readonly #options: TransactorOptions;
-  readonly #codecs: Readonly<Record<WriterOptions['compression'], number>>;
   #producer = { transactionalId: '', producerId: '', producerEpoch: 0 };
   #coordinator: Broker | undefined;
   /** The next sequence number of each partition. It goes on from one transaction to the next. */
@@ -68,9 +66,7 @@ export class KafkajsTransactor implements Transactor {
     const wire = await openWire(client.kafka).catch((error) => {
       throw client.trouble(error);
     });
-    const { CompressionTypes } = (await import('kafkajs')).default;
-    const codecs = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP };
-    const transactor = new KafkajsTransactor(client, wire, options, codecs);
+    const transactor = new KafkajsTransactor(client, wire, options);
     try {
       await transactor.#init();
       return transactor;
@@ -80,16 +76,10 @@ export class KafkajsTransactor implements Transactor {
     }
   }
 
-  private constructor(
-    client: Client,
-    wire: Wire,
-    options: TransactorOptions,
-    codecs: Readonly<Record<WriterOptions['compression'], number>>,
-  ) {
+  private constructor(client: Client, wire: Wire, options: TransactorOptions) {
     this.#client = client;
     this.#wire = wire;
     this.#options = options;
-    this.#codecs = codecs;
   }
 
   async partitions(topic: string): Promise<number> {
@@ -102,23 +92,19 @@ export class KafkajsTransactor implements Transactor {
     });
   }
 
-  async send(target: TopicPartition, records: readonly Outgoing[], { compression }: WriterOptions): Promise<void> {
+  async send(target: TopicPartition, records: readonly Outgoing[], options: WriterOptions): Promise<void> {
     const { topic, partition } = target;
     const name = nameOf(target);
     await this.#enlist(target);
-    const messages = records.map((record): Message => ({ ...record, partition }));
-    const firstSequence = this.#sequences.get(name) ?? 0;
+    const sequence = this.#sequences.get(name) ?? 0;
+    const { producerId, producerEpoch: epoch } = this.#producer;
+    const numbering = { producer: BigInt(producerId), epoch, sequence };
+    const batch = encodeBatch(records, numbering, options, this.#client.outside.ports.clock.now());
     await this.#ask(async () => {
       const leader = await leaderOf(this.#wire, topic, partition);
-      return leader.produce({
-        ...this.#producer,
-        acks: -1,
-        timeout: requestMs,
-        compression: this.#codecs[compression],
-        topicData: [{ topic, partitions: [{ partition, firstSequence, messages }] }],
-      });
+      await produceRaw(leader, this.#producer, target, batch);
     });
-    this.#sequences.set(name, (firstSequence + records.length) % sequences);
+    this.#sequences.set(name, (sequence + records.length) % sequences);
   }
 
   async offset(group: string, { topic, partition }: TopicPartition, offset: number): Promise<void> {

@@ -1,5 +1,5 @@
 import type { Kafka } from 'kafkajs';
-import { Trouble } from './driver.ts';
+import { type TopicPartition, Trouble } from './driver.ts';
 import type { Aborted } from './record-batches.ts';
 
 /**
@@ -44,17 +44,6 @@ export interface Broker {
     },
   ): Promise<unknown>;
   endTxn(request: Producing & { transactionResult: boolean }): Promise<unknown>;
-  produce(
-    request: Producing & {
-      acks: -1;
-      timeout: number;
-      compression: number;
-      topicData: readonly {
-        topic: string;
-        partitions: readonly { partition: number; firstSequence: number; messages: readonly object[] }[];
-      }[];
-    },
-  ): Promise<unknown>;
   readonly connectionPool: { send<T>(request: ProtocolRequest<T>): Promise<T> };
 }
 
@@ -68,6 +57,7 @@ interface ProtocolRequest<T> {
   readonly response: { decode(bytes: Buffer): Promise<T>; parse(response: T): Promise<T> };
 }
 
+const produceMs = 30_000;
 const metadataMaxAge = 4 * 60_000;
 
 /** Connects below the producers and consumers of kafkajs, with connections of its own. */
@@ -106,6 +96,64 @@ export interface RawFetch {
   readonly aborted: readonly Aborted[];
   /** Record batches as they lie in the log. */
   readonly set: Buffer;
+}
+
+/** Errors of a write by their numbers, named as kafkajs names those of other requests. */
+const produceErrors: Readonly<Record<number, string>> = {
+  3: 'UNKNOWN_TOPIC_OR_PARTITION',
+  5: 'LEADER_NOT_AVAILABLE',
+  6: 'NOT_LEADER_FOR_PARTITION',
+  7: 'REQUEST_TIMED_OUT',
+  10: 'MESSAGE_TOO_LARGE',
+  17: 'INVALID_TOPIC_EXCEPTION',
+  18: 'RECORD_LIST_TOO_LARGE',
+  19: 'NOT_ENOUGH_REPLICAS',
+  29: 'TOPIC_AUTHORIZATION_FAILED',
+  31: 'CLUSTER_AUTHORIZATION_FAILED',
+  32: 'INVALID_TIMESTAMP',
+  45: 'OUT_OF_ORDER_SEQUENCE_NUMBER',
+  47: 'INVALID_PRODUCER_EPOCH',
+  48: 'INVALID_TXN_STATE',
+  49: 'INVALID_PRODUCER_ID_MAPPING',
+  51: 'CONCURRENT_TRANSACTIONS',
+  53: 'TRANSACTIONAL_ID_AUTHORIZATION_FAILED',
+  76: 'UNSUPPORTED_COMPRESSION_TYPE',
+  87: 'INVALID_RECORD',
+};
+const wording: Readonly<Record<string, string>> = {
+  INVALID_TIMESTAMP: 'The timestamp of the message is out of acceptable range',
+  INVALID_RECORD: 'The topic does not take this record, for example because it is compacted and the record has no key',
+};
+
+/** Writes one record batch to one partition, durable at all replicas. Rejects with the error of the broker, as kafkajs does. */
+export async function produceRaw(
+  broker: Broker,
+  { transactionalId }: Producing,
+  { topic, partition }: TopicPartition,
+  batch: Buffer,
+): Promise<void> {
+  const [id, name] = [Buffer.from(transactionalId), Buffer.from(topic)];
+  const head = Buffer.alloc(26 + id.length + name.length);
+  let at = head.writeInt16BE(id.length, 0);
+  at += id.copy(head, at);
+  at = head.writeInt16BE(-1, at);
+  at = head.writeInt32BE(produceMs, at);
+  at = head.writeInt32BE(1, at);
+  at = head.writeInt16BE(name.length, at);
+  at += name.copy(head, at);
+  for (const value of [1, partition, batch.length]) at = head.writeInt32BE(value, at);
+  const bytes = Buffer.concat([head, batch]);
+  const error = await broker.connectionPool.send({
+    request: { apiKey: 0, apiVersion: 7, apiName: 'Produce', encode: async () => ({ buf: bytes, buffer: bytes }) },
+    // One topic with its name, one partition with its number: its error.
+    response: {
+      decode: async (answer) => answer.readInt16BE(4 + 2 + name.length + 4 + 4),
+      parse: async (code) => code,
+    },
+  });
+  if (error === 0) return;
+  const type = produceErrors[error] ?? 'UNKNOWN';
+  throw Object.assign(new Error(wording[type] ?? `${type}, error code ${error}`), { type });
 }
 
 const fetchBytes = 8 * 1024 * 1024;

@@ -54,8 +54,8 @@ export class Keeper {
 }
 
 /** A sink that writes in the transaction. */
-export async function sinkIn(state: PartitionState, topic: string): Promise<OpenSink> {
-  const options = { brokers, topic, createTopic: { partitions: 2 } } as never;
+export async function sinkIn(state: PartitionState, topic: string, more: object = {}): Promise<OpenSink> {
+  const options = { brokers, topic, createTopic: { partitions: 2 }, ...more } as never;
   const sink = await kafkaSink.open(options, { ...sinkContext(systemPorts()), transaction: state.transaction });
   opened.push(sink);
   return sink;

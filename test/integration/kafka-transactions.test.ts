@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { type OpenSink, type PartitionState, StreamRecord, type TransactionError } from '../../src/operator.ts';
 import { committedNumbers, Keeper, neighbour, numbered, sinkIn } from './kafka-keeper.ts';
-import { brokers, uniqueName, withAdmin } from './kafka-tools.ts';
+import { brokers, Reading, uniqueName, withAdmin } from './kafka-tools.ts';
 import { needs } from './services.ts';
 
 const { describe } = needs('KAFKA_BROKERS');
@@ -156,6 +156,34 @@ describe('output in the transaction', { timeout: 60_000 }, () => {
     await (await sinkIn(state, out)).write([numbered(3)]);
     await state.commit({ puts: [], removes: [] }, 2);
     expect(await committedNumbers(out)).toEqual([1, 3]);
+  });
+
+  test.each(['none', 'gzip'] as const)('keys, times and headers arrive as they are, %s', async (compression) => {
+    const out = uniqueName('out');
+    const state = await (await Keeper.make()).claim();
+    const sink = await sinkIn(state, out, { compression, createTopic: { partitions: 1 } });
+    // Further apart than 32 bits hold, in both directions.
+    const times = [1_700_000_000_000, 1_700_000_000_001, 1_600_000_000_000, 1_750_000_000_000];
+    const pads = [0, 50, 20_000, 70];
+    await sink.write(times.map((time, n) => new StreamRecord({ pad: 'ä'.repeat(pads[n]!) }, `g${n}`, time, n)));
+    await state.commit({ puts: [], removes: [] }, 1);
+    const reading = await (await Reading.open({ topic: out, group: out, start: 'earliest', until: 'end' })).toEnd();
+    expect(reading.seen).toMatchObject(
+      times.map((timestamp, n) => ({
+        ...{ timestamp, key: `g${n}`, offset: n, value: { pad: 'ä'.repeat(pads[n]!) } },
+        meta: { headers: { 'penstock-id': `/${n}` } },
+      })),
+    );
+  });
+
+  test('a time that the topic does not take is refused, and the rest is committed', async () => {
+    const out = uniqueName('out');
+    const state = await (await Keeper.make()).claim();
+    const sink = await sinkIn(state, out);
+    const ahead = new StreamRecord({ n: 9 }, 'a', Date.now() + 30 * 86_400_000);
+    expect((await sink.write([numbered(1), ahead, numbered(2)]))!.map(({ index }) => index)).toEqual([1]);
+    await state.commit({ puts: [], removes: [] }, 1);
+    expect(await committedNumbers(out)).toEqual([1, 2]);
   });
 
   test('a record that is too large is refused, and the rest of the transaction is committed', async () => {
