@@ -1,16 +1,11 @@
-import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { window } from '../../operators/window/index.ts';
 import { StreamRecord } from '../../src/record.ts';
 import { Driver } from '../../src/testing.ts';
 import { needs } from './services.ts';
+import { runFlux } from './window-flux-engine.ts';
 
-const run = promisify(execFile);
 const { describe, FLUXRUN } = needs('FLUXRUN');
 
 /**
@@ -20,7 +15,7 @@ const { describe, FLUXRUN } = needs('FLUXRUN');
  * - `stddev` of one value is NaN there and null here;
  * - the row carries the end of its window as `_time`; our result has that as its label, and the event time `end - 1 ms`.
  */
-const kinds = ['mean', 'sum', 'count', 'min', 'max', 'first', 'last', 'stddev'] as const;
+const kinds = ['mean', 'sum', 'count', 'min', 'max', 'first', 'last', 'stddev', 'median'] as const;
 const selectors: readonly string[] = ['min', 'max', 'first', 'last'];
 
 interface Row {
@@ -41,9 +36,12 @@ const iso = (time: number) => new Date(time).toISOString();
 function scriptOf(rows: readonly Row[], { parameters, head = '' }: Shape): string {
   const literal = (value: number | null) => (value === null ? 'debug.null(type: "float")' : `float(v: "${value}")`);
   const list = rows.map(({ time, id, value }) => `{_time: ${iso(time)}, id: "${id}", _value: ${literal(value)}}`);
-  const yields = kinds.map(
-    (kind) => `data |> aggregateWindow(${parameters}, fn: ${kind}, createEmpty: false) |> yield(name: "${kind}")`,
-  );
+  // Its own default is an estimate.
+  const median = '(column, tables=<-) => tables |> median(column: column, method: "exact_mean")';
+  const yields = kinds.map((kind) => {
+    const fn = kind === 'median' ? median : kind;
+    return `data |> aggregateWindow(${parameters}, fn: ${fn}, createEmpty: false) |> yield(name: "${kind}")`;
+  });
   return `import "array"
 import "internal/debug"
 ${head}
@@ -54,38 +52,23 @@ ${yields.join('\n')}`;
 
 /** Results of the real engine: by aggregate, key and end of window. */
 async function flux(rows: readonly Row[], shape: Shape): Promise<Table> {
-  const folder = await mkdtemp(join(tmpdir(), 'penstock-flux-'));
-  try {
-    const script = join(folder, 'window.flux');
-    await writeFile(script, scriptOf(rows, shape));
-    const { stdout } = await run(FLUXRUN, [script], { maxBuffer: 1 << 28 });
-    return tableOf(stdout);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+  const found = await runFlux(FLUXRUN, scriptOf(rows, shape));
+  return new Map(
+    found.map(({ yielded, cell }) => [
+      `${yielded} ${cell('id')} ${iso(Date.parse(cell('_time')))}`,
+      cell('_value') === '' ? null : Number(cell('_value')),
+    ]),
+  );
 }
 
-function tableOf(csv: string): Table {
-  const table: Table = new Map();
-  for (const part of csv.split(/\r?\n\r?\n/)) {
-    const lines = part.split(/\r?\n/).filter((line) => line !== '');
-    const kind = lines.find((line) => line.startsWith('#default'))?.split(',')[1];
-    const [header, ...rows] = lines.filter((line) => !line.startsWith('#'));
-    const names = header?.split(',') ?? [];
-    for (const row of rows) {
-      const cells = row.split(',');
-      const cell = (name: string) => cells[names.indexOf(name)] ?? '';
-      const value = cell('_value') === '' ? null : Number(cell('_value'));
-      table.set(`${kind} ${cell('id')} ${iso(Date.parse(cell('_time')))}`, value);
-    }
-  }
-  return table;
-}
-
-/** Our results, with the intended differences taken out. */
+/** Our results, with the intended differences taken out. The rows come in this order, and none is late. */
 function ours(rows: readonly Row[], { options }: Shape): Table {
   const aggregate = Object.fromEntries(kinds.map((kind) => [kind, kind === 'count' ? kind : { [kind]: 'value' }]));
-  const driver = new Driver(window, { ...options, aggregate: { ...aggregate, values: { count: 'value' } } });
+  const driver = new Driver(
+    window,
+    { ...options, aggregate: { ...aggregate, values: { count: 'value' } } },
+    { outOfOrderMs: 1e15 },
+  );
   driver.push(...rows.map((row, offset) => new StreamRecord(row, row.id, row.time, offset)));
   const table: Table = new Map();
   for (const { key, window: at, value } of driver.end()) {
@@ -106,8 +89,8 @@ const rounded = (table: Table) =>
     .map(([name, n]) => [name, name.startsWith('stddev') && n !== null ? n.toPrecision(9) : n] as const)
     .sort(([a], [b]) => (a < b ? -1 : 1));
 
-async function agree(rows: readonly Row[], shape: Shape): Promise<void> {
-  const table = ours(rows, shape);
+async function agree(rows: readonly Row[], shape: Shape, arrivals = rows): Promise<void> {
+  const table = ours(arrivals, shape);
   expect(table.size).toBeGreaterThan(0);
   expect(rounded(table)).toEqual(rounded(await flux(rows, shape)));
 }
@@ -144,6 +127,27 @@ describe('window beside aggregateWindow of the real Flux engine', () => {
         fc.asyncProperty(rowsFrom(-60_000, [0, 1, 999, 1_000, 5_000, 9_999, 10_000]), (rows) => agree(rows, shape)),
         { numRuns: 10 },
       ),
+    60_000,
+  );
+
+  test.each<Shape>([
+    { parameters: 'every: 10s', options: { tumbling: '10s' } },
+    { parameters: 'every: 10s, period: 25s', options: { hopping: { size: '25s', every: '10s' } } },
+  ])(
+    'agrees on what a bucket holds in order of time, in whatever order the records came: %j',
+    (shape) => {
+      // A bucket holds one row of each time, and sums of eighths are exact, however they are grouped.
+      const rows = rowsFrom(-60_000, [1, 999, 1_000, 5_000, 9_999, 10_000]).map((all) =>
+        all.map((row) => ({ ...row, value: row.value === null ? null : Math.round(row.value * 8) / 8 + 0 })),
+      );
+      const shuffled = rows.chain((all) =>
+        fc.tuple(fc.constant(all), fc.shuffledSubarray(all, { minLength: all.length })),
+      );
+      return fc.assert(
+        fc.asyncProperty(shuffled, ([all, arrivals]) => agree(all, shape, arrivals)),
+        { numRuns: 10 },
+      );
+    },
     60_000,
   );
 
