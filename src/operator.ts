@@ -255,6 +255,16 @@ export interface SourcePartition {
   readonly caughtUp: boolean;
 }
 
+/** What a replay reads again. Times are in ms since the epoch and may be infinite. */
+export interface Replay {
+  /** No record that was stored before this is needed. */
+  readonly from: number;
+  /** … nor one that was stored at this time or later, nor any that comes while the replay runs. */
+  readonly until: number;
+  /** A name that nobody else has, for what needs one, such as a consumer group. */
+  readonly reader: string;
+}
+
 /** What the engine gives to a source as it opens. */
 export interface SourceContext {
   readonly ports: Ports;
@@ -264,6 +274,8 @@ export interface SourceContext {
   readonly stream: string;
   /** The step's id. */
   readonly id: string;
+  /** Set for a replay: read this much again, then end; and touch nothing that the live run owns, such as a group's offsets. */
+  readonly replay?: Replay;
   /** Aborted when the run ends; open pulls then resolve with `null`. */
   readonly signal: AbortSignal;
   /**
@@ -349,6 +361,8 @@ export interface Transactions {
 
 export interface SourceDefinition<S extends TSchema = TSchema> extends Common<S> {
   readonly kind: 'source';
+  /** It can read again what it has read before: it heeds `SourceContext.replay`. */
+  readonly replays?: boolean;
   /** The values of `time` that need no field: `arrival`, `kafka`. */
   readonly times: readonly string[];
   /** Several partitions, each with a task of its own. `key` says what their records are partitioned by. */
@@ -466,6 +480,15 @@ export interface Delivery {
   readonly reason: string;
 }
 
+/** Where what a sink has written can be read again. */
+export interface ReadBack {
+  /** Name of a source's operator, and its options. */
+  readonly source: string;
+  readonly options: unknown;
+  /** The header that holds each record's id; without one, records are told apart by their values alone. */
+  readonly idHeader?: string;
+}
+
 /** The source in whose transactions a topology commits. */
 export interface Committing {
   /** Name of the source's operator. */
@@ -479,6 +502,8 @@ export interface SinkDefinition<S extends TSchema = TSchema> extends Common<S> {
   delivery(options: Static<S>, within?: Committing): Delivery;
   /** The sink can write in the transactions of this source: it is then opened once for each of its partitions. */
   joins?(options: Static<S>, source: Committing): boolean;
+  /** Where to read what was written with these options; `undefined` when it cannot be told. For a replay that compares. */
+  readBack?(options: Static<S>): ReadBack | undefined;
   /** A result takes the place of one written before for the same step, key and window, or its readers can tell the two. Default: no. */
   upserts?(options: Static<S>): boolean;
   /** Checks the options against the type that comes in. */

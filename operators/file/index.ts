@@ -51,6 +51,7 @@ export const fileSource = defineSource({
     ),
   }),
   shorthand: 'path',
+  replays: true,
   times: [],
   check(options, check) {
     const { csv } = options;
@@ -113,5 +114,6 @@ export const fileSink = defineSink({
         ? 'Lines written after the last checkpoint are written again after a crash, and `sync: false` may lose lines in a power cut. Set `sync: true`.'
         : 'Lines written after the last checkpoint are written again after a crash. For a better level use a sink that overwrites, such as `influx`.',
   }),
+  readBack: (options) => ({ source: 'file', options: { path: options.path } }),
   open: openAppend,
 });

@@ -40,7 +40,9 @@ export async function openFile(options: FileOptions, context: SourceContext): Pr
   const file = await disk.open(options.path, 'r');
   try {
     const columns = options.csv ? await csvColumns(options, file) : undefined;
-    const partition = new FilePartition(options, context, file, columns, position);
+    // A replay ends where the file ends.
+    const read = context.replay ? { ...options, follow: false } : options;
+    const partition = new FilePartition(read, context, file, columns, position);
     context.assign(partition);
     context.complete();
     return { close: () => partition.close() };

@@ -75,6 +75,16 @@ function program(): Command {
     .description('print what a topology compiles to, and what each sink guarantees')
     .option('--against <folder>', 'say what becomes of the state in this folder; code 1 when some of it would be lost')
     .action(async (file, flags) => (await import('./plan.ts')).planCommand(file, flags));
+  withLoading(penstock.command('replay [file]'))
+    .description('read part of the input again, print what the sinks would have written, and compare')
+    .option('--from <time>', 'event time of the first records, such as 2026-11-01T00:00Z')
+    .option('--to <time>', 'event time behind the last records')
+    .option('--grace <duration>', 'a record may have been stored so long before or after its time', '1h')
+    .option('--source <id>', 'read only this source; may stand several times', collect, [])
+    .option('--sink <where>', 'print, live (the sinks of the topology write), or the path of a new file', 'print')
+    .option('--diff', 'compare with what the sinks have written; code 1 when it is not the same')
+    .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error']).default('warn'))
+    .action(async (file, flags) => (await import('./replay.ts')).replayCommand(file, flags));
   const state = penstock
     .command('state')
     .description('look at the state of a topology that is not running, and drop parts of it');
