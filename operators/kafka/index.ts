@@ -22,6 +22,11 @@ export const kafkaSource = defineSource({
     'repeats records without a word. After each checkpoint the offsets are committed to the group, so that lag tools see them.\n\n' +
     'If the records to read next were removed (retention), or the topic was deleted and made anew, the run ends with an error that names topic, ' +
     'partition and offset. A topic that was made anew and has grown past the old offset cannot be told from the old one.\n\n' +
+    'With `state: { store: kafka }` the state of each partition is kept in a changelog topic, `<topology>-<source>-changelog`, made if it is not there: compacted, ' +
+    'with as many partitions as the topic that is read. Of several topics each has a changelog of its own, with `-<topic>` behind the name. State, offsets and what sinks write to the same ' +
+    'brokers are committed in one transaction per partition, with the transactional id `penstock-<topology>-<source>-<topic>-<partition>`. An instance that takes a partition over ' +
+    'ends what the one before has begun, which can commit nothing after that; what it had not committed is read again. If the machine of an instance is lost, readers of committed records ' +
+    'wait until its partitions are taken over, for 30 s (or twice the time between checkpoints) at most. A login needs the rights to write and describe these transactional ids.\n\n' +
     'A tombstone has the value `null`. The message key, as text, is the key of the record; headers are `meta.headers`. Transactions are read committed. ' +
     'Values compressed with gzip are read; snappy, lz4 and zstd are not.',
   options: Type.Object({
@@ -110,7 +115,10 @@ export const kafkaSink = defineSink({
     'a tombstone; bytes (`format: bytes`) are written as they are.\n\n' +
     'A write is confirmed when all in-sync replicas have it (`acks=all`, idempotent producer). A broker that is away is waited for, in order per key. ' +
     'Refused, and sent to `otherwise`, are: a record larger than the topic takes, a timestamp that the topic does not take, a key field that is missing, a topic name from the data that ' +
-    'Kafka does not allow or that is not there. A topic written out in full that is not there, or a missing right, ends the run.',
+    'Kafka does not allow or that is not there. A topic written out in full that is not there, or a missing right, ends the run.\n\n' +
+    'In a topology with `state: { store: kafka }` whose source has the same `brokers`, `ssl` and `sasl`, records are written in the transaction of the source partition that they come from, and seen ' +
+    'by readers of committed records when the checkpoint is taken: exactly once. A refused record is left out, the transaction goes on without it. An error after which nobody knows what was ' +
+    'written makes the partition go on from its last commit.',
   options: Type.Object(
     {
       ...connectionOptions,
