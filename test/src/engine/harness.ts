@@ -47,8 +47,12 @@ export class TestLog {
 
   more(signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
-      this.#wake.push(resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
+      const wake = () => {
+        signal.removeEventListener('abort', wake);
+        resolve();
+      };
+      this.#wake.push(wake);
+      signal.addEventListener('abort', wake, { once: true });
     });
   }
 }

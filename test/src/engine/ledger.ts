@@ -16,6 +16,7 @@ import { partition, TestLog } from './harness.ts';
 
 /** What a commit did with an output record: enough to see one that is missing, repeated or out of order. */
 export interface Committed {
+  readonly sink: string;
   readonly id: string;
   readonly key: unknown;
   readonly value: unknown;
@@ -174,19 +175,26 @@ export function ledgerSink(): Definition {
     examples: [],
     joins: (_options, source) => source.operator === 'kafka',
     delivery: () => ({ level: 'exactly once', reason: 'A test.' }),
-    async open(_options, { transaction, recordId }) {
+    async open(_options, { id, transaction, recordId }) {
       const own = transaction as LedgerTransaction;
       return {
         maxRecords: 3,
         async write(records: readonly StreamRecord[]) {
           await Promise.resolve();
           transactions.get(own)!();
-          for (const record of records)
-            own.written.push({ id: recordId(record), key: record.key, value: record.value });
-          return undefined;
+          for (const record of records) {
+            if (refused(record)) continue;
+            own.written.push({ sink: id, id: recordId(record), key: record.key, value: record.value });
+          }
+          return records.flatMap((record, index) => (refused(record) ? [{ index, message: 'Not this one.' }] : []));
         },
         async close() {},
       };
     },
   }) as unknown as Definition;
+}
+
+// Decided by the record itself, so that it is refused each time.
+function refused({ value }: StreamRecord): boolean {
+  return (value as { refuse?: boolean } | null)?.refuse === true;
 }
