@@ -15,6 +15,7 @@ import { merge } from './merge/index.ts';
 import { mqttSink, mqttSource } from './mqtt/index.ts';
 import { partition } from './partition/index.ts';
 import { printSink } from './print/index.ts';
+import { process } from './process/index.ts';
 import { select } from './select/index.ts';
 import { set } from './set/index.ts';
 import { simulateSource } from './simulate/index.ts';
@@ -42,6 +43,7 @@ export {
   mqttSource,
   partition,
   printSink,
+  process,
   select,
   set,
   simulateSource,
@@ -71,6 +73,7 @@ export const steps = {
   map: map,
   merge: merge,
   partition: partition,
+  process: process,
   select: select,
   set: set,
   throttle: throttle,
@@ -108,6 +111,7 @@ export const catalogue: readonly Definition[] = [
   mqttSink,
   partition,
   printSink,
+  process,
   select,
   set,
   simulateSource,

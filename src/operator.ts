@@ -23,9 +23,18 @@ export { fieldReader, kindOf, putField } from './field.ts';
 export { kafkaPartition, murmur2 } from './murmur2.ts';
 export { readTlsFiles, tlsRefusal } from './ports/tls.ts';
 export type { Clock, ConnectOptions, Disk, DiskFile, Network, Ports } from './ports.ts';
+export type { Process, RecordContext, TimerContext } from './process.ts';
 export { durationMs, sizeBytes } from './quantity.ts';
 export { type Data, type Key, type Meta, recordId, StreamRecord, type Window } from './record.ts';
-export { eitherType, type FieldType, itemType, jsonTypes, objectType, recordFields, withFields } from './record-type.ts';
+export {
+  eitherType,
+  type FieldType,
+  itemType,
+  jsonTypes,
+  objectType,
+  recordFields,
+  withFields,
+} from './record-type.ts';
 export { Secret } from './secret.ts';
 export { type Static, Type };
 
@@ -91,6 +100,8 @@ export interface Example {
   readonly title: string;
   /** Options as YAML users write them. */
   readonly options: unknown;
+  /** TypeScript that stands on the page in place of the options, where they are functions. */
+  readonly code?: string;
   /** Time, key and value of the records that go in. */
   readonly input?: readonly ExampleRecord[];
   /** What comes out of a step, after the input has ended. */

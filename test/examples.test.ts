@@ -41,6 +41,17 @@ describe('an example', () => {
     for (const { temperature } of readings) expect(temperature).toBeLessThan(40);
   });
 
+  test('03-keyed-process tells of tanks that have been low for five seconds', async () => {
+    const lines = (await run('03-keyed-process/low-fuel.ts')).trim().split('\n');
+    const found = lines.map((line) => JSON.parse(line) as { generatorID: string; lowForMs: number; lowest: number });
+    expect(found.length).toBeGreaterThan(0);
+    for (const { generatorID, lowForMs, lowest } of found) {
+      expect(generatorID).toMatch(/^generator[123]$/);
+      expect(lowForMs).toBe(5_000);
+      expect(lowest).toBeLessThan(500);
+    }
+  });
+
   test('every folder of examples has its test here', () => {
     const tested = readFileSync(new URL(import.meta.url).pathname, 'utf8');
     for (const name of readdirSync(join(root, 'examples'))) expect(tested).toContain(`${name}/`);

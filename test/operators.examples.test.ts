@@ -57,7 +57,9 @@ function topologyOf(definition: Definition, { options, ...example }: Example): s
 }
 
 function optionsAsRead(definition: Definition, example: Example): unknown {
-  const { options } = example;
+  const { options, code } = example;
+  // Functions, which no YAML holds.
+  if (code !== undefined) return options;
   const readFile = () => '{"type":"object"}';
   const text = topologyOf(definition, example);
   const env = Object.fromEntries([...text.matchAll(/\$\{([A-Z_]+)\}/g)].map(([, name]) => [name, 'x']));

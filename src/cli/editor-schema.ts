@@ -48,7 +48,7 @@ export function editorSchema(catalogue: readonly Definition[]): Json {
         items: { $ref: '#/definitions/test' },
       },
     },
-    definitions: { item: item(catalogue), ...testDefinitions },
+    definitions: { item: item(catalogue.filter(isForYaml)), ...testDefinitions },
   };
 }
 
@@ -62,6 +62,12 @@ const param = {
     description: { type: 'string' },
   },
 };
+
+/** What cannot do without a function is there in TypeScript only. */
+function isForYaml({ options }: Definition): boolean {
+  const { properties = {}, required = [] } = options as OptionSchema;
+  return !required.some((name) => properties[name]?.format === 'function');
+}
 
 function item(catalogue: readonly Definition[]): Json {
   const names = new Map<string, Definition[]>();

@@ -110,10 +110,12 @@ function deliveryText(delivery: (options: never) => Delivery, options: unknown):
   return `With the options of the first example: **${level}**. ${reason}\n\n\`penstock plan\` says it for yours.`;
 }
 
-function exampleText(name: string, { title, options, input, output, rejected }: Example, level: string): string {
+function exampleText(name: string, { title, options, code, input, output, rejected }: Example, level: string): string {
   const parts = [
     `${level} ${title}`,
-    fenced('yaml', stringify([{ [name]: options }], { lineWidth: 110, flowCollectionPadding: true })),
+    code === undefined
+      ? fenced('yaml', stringify([{ [name]: options }], { lineWidth: 110, flowCollectionPadding: true }))
+      : fenced('ts', code),
   ];
   if (input) parts.push('In:', fenced('json', input.map(recordText).join('\n')));
   if (output) parts.push('Out:', output.length === 0 ? 'nothing.' : fenced('json', output.map(recordText).join('\n')));

@@ -8,6 +8,7 @@ import type {
   StepDefinition,
   sourceOptions,
 } from '../operator.ts';
+import type { Process } from '../process.ts';
 import type { StreamRecord } from '../record.ts';
 import type { Secret } from '../secret.ts';
 import type { Plan } from './plan.ts';
@@ -121,12 +122,20 @@ type FromSchema<S, T> = S extends string ? T : S extends object ? Static<S & TSc
 
 type Output<K, T, G> = K extends keyof StepOutputs<T, G> ? StepOutputs<T, G>[K] : T;
 
+/** Steps whose options depend on each other in ways that only a method of their own can say. */
+export interface StepMethods<O extends Operators, T> {
+  /** `S` follows from `state`; say both when what comes out is to be typed: `.process<State, Result>(…)`. */
+  process<S = undefined, R = unknown>(
+    options: Process<T, S, R> & { otherwise?: string; late?: string },
+    beside: Beside<T> & { id: string },
+  ): Chain<O, R>;
+}
+
 /** A stream that is being written: its steps and sinks are methods; `T` is the type of the records that have come this far. */
 export type Chain<O extends Operators, T> = {
-  readonly [K in keyof O['steps']]: <const G extends StepGiven<O['steps'][K], T>>(
-    options: G,
-    beside?: Beside<T>,
-  ) => Chain<O, Output<K, T, G>>;
+  readonly [K in keyof O['steps']]: K extends keyof StepMethods<O, T>
+    ? StepMethods<O, T>[K]
+    : <const G extends StepGiven<O['steps'][K], T>>(options: G, beside?: Beside<T>) => Chain<O, Output<K, T, G>>;
 } & {
   readonly [K in keyof O['sinks']]: (
     options?:

@@ -52,8 +52,12 @@ function item(
 }
 
 function escaped(value: unknown, shapes: readonly OptionSchema[], id: string): unknown {
-  if (typeof value === 'function')
-    throw new TypeError(`\`${id}\` holds a function, which YAML cannot. Write it as an expression.`);
+  if (typeof value === 'function') {
+    const wayOut = shapes.some(({ format }) => format === 'function')
+      ? 'Keep the topology in TypeScript, or make an operator of it (`defineStep`).'
+      : 'Write it as an expression.';
+    throw new TypeError(`\`${id}\` holds a function, which YAML cannot. ${wayOut}`);
+  }
   if (value instanceof Secret)
     throw new TypeError(`\`${id}\` holds a secret, which is never written. Take it from \`\${secret:file/…}\`.`);
   // Schemas are read as they stand: nothing is filled into them.
