@@ -69,6 +69,10 @@ function program(): Command {
     .command('test [files...]')
     .description('run the tests of topologies, on virtual time and without a connection')
     .option('--set <name=value>', 'give a param of the topology a value; may stand several times', collect, [])
+    .option(
+      '--update',
+      'write what came out into the tests that failed, with the comments that are there; not where CI is set',
+    )
     .option('--json', 'print what a program can read, to standard output')
     .action(async (files, flags) => (await import('./test-command.ts')).testCommand(files, flags));
   withLoading(penstock.command('plan [file]'))

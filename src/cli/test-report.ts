@@ -7,7 +7,11 @@ import type { ExpectedRecord, TopologyTest } from '../topology/tests.ts';
 /** One test that was run. */
 export interface TestResult extends TestOutcome {
   readonly file: string;
+  /** Its place among the tests of the file, from 0. */
+  readonly index: number;
   readonly name: string;
+  /** What it expects, by stream or sink. */
+  readonly expected: TopologyTest['expect'];
   readonly place?: TopologyTest['place'];
 }
 

@@ -28,21 +28,21 @@ export function compare(
   expected: readonly ExpectedRecord[],
 ): Difference | undefined {
   const queues = new Map<unknown, ActualRecord[]>();
-  for (const { key, value } of records) {
-    const queue = queues.get(key) ?? [];
-    queues.set(key, queue);
-    queue.push({ ...(key !== undefined && { key }), value: plain(value) });
+  for (const record of records.map(asJson)) {
+    const queue = queues.get(record.key) ?? [];
+    queues.set(record.key, queue);
+    queue.push(record);
   }
   const missing: ExpectedRecord[] = [];
   const extra = new Set<ActualRecord>();
   for (const wanted of expected) {
-    const queue = [...queues.values()].find(([first]) => first !== undefined && matches(first, wanted));
+    const queue = [...queues.values()].find(([first]) => first !== undefined && agrees(first, wanted));
     if (queue) queue.shift();
     else {
       // What stands before it in its key is not expected; without that, one surplus record would make all behind it wrong.
-      const later = [...queues.values()].find((rest) => rest.some((record) => matches(record, wanted)));
+      const later = [...queues.values()].find((rest) => rest.some((record) => agrees(record, wanted)));
       if (later) {
-        const at = later.findIndex((record) => matches(record, wanted));
+        const at = later.findIndex((record) => agrees(record, wanted));
         for (const passed of later.splice(0, at + 1).slice(0, -1)) extra.add(passed);
       } else missing.push(wanted);
     }
@@ -51,7 +51,13 @@ export function compare(
   return missing.length + extra.size === 0 ? undefined : { output, missing, extra: [...extra] };
 }
 
-function matches({ key, value }: ActualRecord, wanted: ExpectedRecord): boolean {
+/** A record as JSON has it. */
+export function asJson({ key, value }: StreamRecord): ActualRecord {
+  return { ...(key !== undefined && { key }), value: plain(value) };
+}
+
+/** Whether a record is one that was expected. */
+export function agrees({ key, value }: ActualRecord, wanted: ExpectedRecord): boolean {
   if (wanted.key !== undefined && wanted.key !== key) return false;
   return 'like' in wanted ? isLike(value, wanted.like) : isDeepStrictEqual(value, plain(wanted.value));
 }

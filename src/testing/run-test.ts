@@ -1,12 +1,14 @@
 import type { Definition } from '../operator.ts';
 import type { Plan } from '../topology/plan.ts';
 import type { TestStep, TopologyTest } from '../topology/tests.ts';
-import { compare, type Difference } from './compare.ts';
+import { type ActualRecord, asJson, compare, type Difference } from './compare.ts';
 import { TopologyDriver } from './topology-driver.ts';
 
 export interface TestOutcome {
   readonly passed: boolean;
   readonly differences: readonly Difference[];
+  /** All that came out where something differs, by stream or sink. */
+  readonly came: ReadonlyMap<string, readonly ActualRecord[]>;
   /** What ended the run before the test did. */
   readonly error?: string;
 }
@@ -29,9 +31,15 @@ export async function runTopologyTest(
     const differences = expected
       .map(([output, records]) => compare(output, driver.output(output), records))
       .filter((difference) => difference !== undefined);
-    return { passed: differences.length === 0, differences };
+    const came = differences.map(({ output }) => [output, driver.output(output).map(asJson)] as const);
+    return { passed: differences.length === 0, differences, came: new Map(came) };
   } catch (error) {
-    return { passed: false, differences: [], error: error instanceof Error ? error.message : String(error) };
+    return {
+      passed: false,
+      differences: [],
+      came: new Map(),
+      error: error instanceof Error ? error.message : String(error),
+    };
   }
 }
 

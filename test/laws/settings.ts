@@ -43,6 +43,14 @@ export const settings: Readonly<Record<string, readonly LawSetting[]>> = {
     mayEnd: () => true,
   })),
   filter: [{ options: { where: 'n < 2' }, input: input(), mayEnd: ({ value }) => !(numberOf(value)! < 2) }],
+  flatMap: [
+    {
+      options: { list: 'list', as: 'one', max: 3 },
+      input: input({ value: fc.record({ list: fc.oneof(fc.array(fc.nat(), { maxLength: 4 }), fc.constant('none')) }) }),
+      mostResults: 3,
+      mayEnd: ({ value }) => (field(value, 'list') as unknown[]).length === 0,
+    },
+  ],
   keyBy: [
     { options: { field: 'n' }, input: input() },
     { options: { field: 'x.y', null: 'none' }, input: input({ key: fc.constantFrom('a', undefined) }) },
