@@ -8,9 +8,10 @@ import { until } from './wait.ts';
  * it is; that file is the history. Here its lines are only counted.
  */
 export class ConsoleReader {
-  /** Records read so far, and end marks among them. */
+  /** Records read so far, end marks among them, and which of the records that close windows. */
   lines = 0;
   marks = 0;
+  readonly closing = new Set<string>();
   readonly topic: string;
   readonly #out: number;
   readonly #in: number;
@@ -53,6 +54,7 @@ export class ConsoleReader {
         this.lines++;
         if (text.startsWith(endMark, at - endMark.length)) this.marks++;
       }
+      for (const [, key] of text.slice(0, end).matchAll(/\t(closing\d+)\t/g)) this.closing.add(key!);
       this.#tail = text.slice(end);
     }
   }

@@ -102,16 +102,16 @@ export class Course {
     return state === 'Stable' ? members.length : undefined;
   }
 
-  /** Feeds evenly while `event` is waited for, some `overMs` to `goal`; what is not fed by then is left. */
-  async feedUntil(event: Promise<unknown>, goal: number, overMs = 2_000): Promise<void> {
+  /** Feeds all the time while `event` is waited for: two thirds of what is left in `msLeft`, and ever more slowly then, so that it never ends. */
+  async feedUntil(event: Promise<unknown>, msLeft: number): Promise<void> {
     let over = false;
     const ended = event.finally(() => {
       over = true;
     });
     const from = this.feeder.fed;
-    for (const begin = Date.now(); !over; await Promise.race([ended, sleep(40)])) {
-      const part = Math.min(1, (Date.now() - begin) / overMs);
-      await this.feeder.feedTo(Math.floor(from + part * (goal - from)));
+    for (const begin = Date.now(); !over; await Promise.race([ended, sleep(25)])) {
+      const part = 1 - Math.exp((begin - Date.now()) / msLeft);
+      await this.feeder.feedTo(Math.floor(from + part * (this.options.records - from)));
     }
     await ended;
   }
@@ -126,9 +126,12 @@ export class Course {
     await this.#whileProgress(() => {
       const { passed, windows } = this.read;
       const fallen = instances.every(({ running }) => !running);
-      return { done: fallen || (passed >= due.passed && windows >= due.windows), now: `${passed}/${windows}` };
+      // The last of each partition: twice as many of others would not do.
+      const all = this.#readers[0]!.closing.size === partitions && passed >= due.passed && windows >= due.windows;
+      return { done: fallen || all, now: `${passed}/${windows}` };
     });
     for (const instance of instances) {
+      await until(() => instance.ready || !instance.running, 60_000);
       if (instance.fell) trouble.push(instance.fell);
       const code = instance.running ? await instance.end() : 0;
       if (code !== 0) trouble.push(`${instance.name} ended with ${code} on SIGTERM: ${instance.log.slice(-1_500)}`);

@@ -1,11 +1,12 @@
 import { connect } from 'node:net';
 import type { Admin } from 'kafkajs';
+import { patiently } from './wait.ts';
 
 const leaveGroup = 13;
 
 /** The members of a consumer group, and whether the group has settled. */
 export async function groupOf(admin: Admin, group: string): Promise<{ members: string[]; state: string }> {
-  const { groups } = await admin.describeGroups([group]);
+  const { groups } = await patiently(() => admin.describeGroups([group]));
   const [found] = groups;
   return { members: found?.members.map(({ memberId }) => memberId) ?? [], state: found?.state ?? 'Dead' };
 }
@@ -17,7 +18,8 @@ export async function groupOf(admin: Admin, group: string): Promise<{ members: s
 export async function dismiss(admin: Admin, group: string): Promise<void> {
   const { members } = await groupOf(admin, group);
   const { brokers } = await admin.describeCluster();
-  for (const { host, port } of brokers) for (const member of members) await leave(host, port, group, member);
+  for (const { host, port } of brokers)
+    for (const member of members) await patiently(() => leave(host, port, group, member));
 }
 
 // LeaveGroup, version 0; kafkajs has it for its own members only.
@@ -47,7 +49,13 @@ function leave(host: string, port: number, group: string, member: string): Promi
       // 16: another broker has this group; 25: it is gone already.
       const code = all.readInt16BE(8);
       if ([0, 16, 25].includes(code)) resolve();
-      else reject(new Error(`LeaveGroup was answered with error ${code}.`));
+      // 14, 15: the coordinator is not ready.
+      else
+        reject(
+          Object.assign(new Error(`LeaveGroup was answered with error ${code}.`), {
+            retriable: code === 14 || code === 15,
+          }),
+        );
     });
   });
 }

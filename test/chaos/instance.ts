@@ -14,6 +14,8 @@ export class Instance {
   readonly name: string;
   readonly #child: ChildProcess;
   readonly exit: Promise<number | string>;
+  /** The command line has said that it runs: from then on a signal ends it in order. */
+  ready = false;
   #log = '';
   #told = false;
 
@@ -26,6 +28,7 @@ export class Instance {
     running.add(child);
     for (const stream of [child.stdout, child.stderr])
       stream?.on('data', (text) => {
+        if (String(text).includes('Running')) this.ready = true;
         this.#log = `${this.#log}${text}`.slice(-20_000);
       });
     this.exit = new Promise((resolve) =>

@@ -22,7 +22,7 @@ export interface Outcome {
  * while they commit. What came out in the end is judged.
  */
 export async function killRounds(options: Rounds): Promise<Outcome> {
-  const { rounds, records, seed } = options;
+  const { rounds, seed } = options;
   const random = randomFrom(seed ^ 0x5eed);
   const progress = new Progress('chaos');
   const course = await Course.open(options);
@@ -32,7 +32,8 @@ export async function killRounds(options: Rounds): Promise<Outcome> {
     let instance = course.start();
     for (let round = 1; round <= rounds; round++) {
       const before = course.read.passed;
-      await course.feedUntil(fate(course, instance, random), Math.floor((records * round) / rounds));
+      const roundMs = round === 1 ? 3_000 : (1_000 * progress.seconds) / (round - 1);
+      await course.feedUntil(fate(course, instance, random), roundMs * (rounds - round + 1));
       if (instance.fell) trouble.push(`Round ${round}: ${instance.fell}`);
       await instance.kill();
       await course.dismiss();
@@ -62,11 +63,12 @@ async function fate(course: Course, instance: Instance, random: () => number): P
   await sleep(random() ** 2 * 2_000);
 }
 
-if (import.meta.filename === process.argv[1]) {
+/** Reads the command line; what it does not say is as given here. */
+export function options(given: { rounds: string; records: string }): Rounds {
   const { values } = parseArgs({
     options: {
-      rounds: { type: 'string', default: '20' },
-      records: { type: 'string', default: '1000000' },
+      rounds: { type: 'string', default: given.rounds },
+      records: { type: 'string', default: given.records },
       seed: { type: 'string', default: String(Date.now() % 1_000_000) },
       every: { type: 'string', default: '300ms' },
       delivery: { type: 'string', default: 'exactlyOnce' },
@@ -74,13 +76,17 @@ if (import.meta.filename === process.argv[1]) {
       histories: { type: 'string' },
     },
   });
-  const outcome = await killRounds({
+  return {
     ...values,
     rounds: Number(values.rounds),
     records: Number(values.records),
     seed: Number(values.seed),
     delivery: values.delivery === 'atLeastOnce' ? 'atLeastOnce' : 'exactlyOnce',
-  });
+  };
+}
+
+if (import.meta.filename === process.argv[1]) {
+  const outcome = await killRounds(options({ rounds: '20', records: '1000000' }));
   console.log(outcome.text);
   process.exit(outcome.verdict.wrong + outcome.trouble.length === 0 ? 0 : 1);
 }

@@ -16,7 +16,7 @@ import { OwnBroker } from './own-broker.ts';
 import { Progress } from './progress.ts';
 import { streamsTopics, streamsTopology } from './streams-topology.ts';
 import type { Delivery } from './topology.ts';
-import { sleep, until } from './wait.ts';
+import { patiently, sleep, until } from './wait.ts';
 
 const group = 'EosTest';
 /** So many at least are generated. */
@@ -103,26 +103,15 @@ async function kill(
 }
 
 async function ended(admin: Admin, topic: string): Promise<number> {
-  const offsets = await offsetsOf(admin, topic);
+  const offsets = await patiently(() => admin.fetchTopicOffsets(topic));
   return offsets.reduce((sum, { high }) => sum + Number(high), 0);
-}
-
-// A topic that has just been made may have no leader yet, for which kafkajs does not wait.
-async function offsetsOf(admin: Admin, topic: string, tries = 20): ReturnType<Admin['fetchTopicOffsets']> {
-  try {
-    return await admin.fetchTopicOffsets(topic);
-  } catch (error) {
-    if (tries === 0) throw error;
-    await sleep(500);
-    return await offsetsOf(admin, topic, tries - 1);
-  }
 }
 
 /** Waits until the group stands at the end of all that was generated. Markers of transactions stand behind the last record. */
 async function drained(admin: Admin, app: Instance, complex: boolean): Promise<void> {
   const behind = async (topic: string, markers: number) => {
-    const ends = await offsetsOf(admin, topic);
-    const [at] = await admin.fetchOffsets({ groupId: group, topics: [topic] });
+    const ends = await patiently(() => admin.fetchTopicOffsets(topic));
+    const [at] = await patiently(() => admin.fetchOffsets({ groupId: group, topics: [topic] }));
     const of = new Map(at?.partitions.map(({ partition, offset }) => [partition, Number(offset)]));
     return ends.some(({ partition, high }) => (of.get(partition) ?? -1) < Number(high) - markers);
   };
