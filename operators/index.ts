@@ -8,8 +8,11 @@ import { fileSink, fileSource } from './file/index.ts';
 import { filter } from './filter/index.ts';
 import { flatMap } from './flat-map/index.ts';
 import { influxSink } from './influx/index.ts';
+import { join } from './join/index.ts';
 import { kafkaSink, kafkaSource } from './kafka/index.ts';
 import { keyBy } from './key-by/index.ts';
+import { lag } from './lag/index.ts';
+import { lookup } from './lookup/index.ts';
 import { map } from './map/index.ts';
 import { merge } from './merge/index.ts';
 import { mqttSink, mqttSource } from './mqtt/index.ts';
@@ -19,6 +22,7 @@ import { process } from './process/index.ts';
 import { select } from './select/index.ts';
 import { set } from './set/index.ts';
 import { simulateSource } from './simulate/index.ts';
+import { sort } from './sort/index.ts';
 import { throttle } from './throttle/index.ts';
 import { validate } from './validate/index.ts';
 import { window } from './window/index.ts';
@@ -34,9 +38,12 @@ export {
   filter,
   flatMap,
   influxSink,
+  join,
   kafkaSink,
   kafkaSource,
   keyBy,
+  lag,
+  lookup,
   map,
   merge,
   mqttSink,
@@ -47,6 +54,7 @@ export {
   select,
   set,
   simulateSource,
+  sort,
   throttle,
   validate,
   window,
@@ -69,13 +77,17 @@ export const steps = {
   detect: detect,
   filter: filter,
   flatMap: flatMap,
+  join: join,
   keyBy: keyBy,
+  lag: lag,
+  lookup: lookup,
   map: map,
   merge: merge,
   partition: partition,
   process: process,
   select: select,
   set: set,
+  sort: sort,
   throttle: throttle,
   validate: validate,
   window: window,
@@ -102,9 +114,12 @@ export const catalogue: readonly Definition[] = [
   filter,
   flatMap,
   influxSink,
+  join,
   kafkaSource,
   kafkaSink,
   keyBy,
+  lag,
+  lookup,
   map,
   merge,
   mqttSource,
@@ -115,6 +130,7 @@ export const catalogue: readonly Definition[] = [
   select,
   set,
   simulateSource,
+  sort,
   throttle,
   validate,
   window,

@@ -50,6 +50,7 @@ export const rejectCodes = [
   'was-idle',
   'sink-refused',
   'step-failed',
+  'buffer-full',
 ] as const;
 export type RejectCode = (typeof rejectCodes)[number];
 

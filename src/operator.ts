@@ -21,6 +21,7 @@ export {
 export { compileExpression, compileTemplate, type Evaluate, type Render } from './expression/index.ts';
 export { fieldReader, kindOf, putField } from './field.ts';
 export { kafkaPartition, murmur2 } from './murmur2.ts';
+export { compareRecords, countBefore } from './ordered.ts';
 export { readTlsFiles, tlsRefusal } from './ports/tls.ts';
 export type { Clock, ConnectOptions, Disk, DiskFile, Network, Ports } from './ports.ts';
 export type { Process, RecordContext, TimerContext } from './process.ts';
@@ -32,6 +33,7 @@ export {
   itemType,
   jsonTypes,
   objectType,
+  orNull,
   recordFields,
   withFields,
 } from './record-type.ts';

@@ -63,6 +63,13 @@ export function objectType(fields: ReadonlyMap<string, FieldType>): RecordType {
   };
 }
 
+/** The type of a value that is of this type or null. What is known of the fields of an object stays known. */
+export function orNull(type: RecordType): RecordType {
+  if (type === undefined) return undefined;
+  if (isSchema(type) && typeof type['type'] === 'string') return { ...type, type: [type['type'], 'null'] };
+  return { anyOf: [type, { type: 'null' }] };
+}
+
 /** Whether a value of this type can be null, or nothing is known of it. */
 export function mayBeNull(type: RecordType): boolean {
   const schema = resolve(type, type, 0);

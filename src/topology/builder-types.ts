@@ -63,6 +63,10 @@ type Literal<T, G> = Omit<T, keyof G> & { -readonly [K in keyof G]: G[K] };
  * Add your own: `declare module 'penstock' { interface StepOutputs<T, G> { mine: … } }`.
  */
 export interface StepOutputs<T, G> {
+  join: Enriched<T, G>;
+  lookup: Enriched<T, G>;
+  lag: G extends { readonly as: infer A extends string } ? Omit<T, A> & { [K in A]: Before<T, G> | null } : unknown;
+  merge: unknown;
   validate: G extends { readonly schema: infer S } ? FromSchema<S, T> : FromSchema<G, T>;
   map: G extends (...given: never[]) => infer R ? Omit<T, keyof R> & R : Added<T, Omit<G, 'otherwise'>>;
   flatMap: G extends { readonly list: infer L; readonly as: infer A extends string }
@@ -86,6 +90,17 @@ export interface StepOutputs<T, G> {
 
 type Elements<L> = L extends (...given: never[]) => readonly (infer E)[] ? E : unknown;
 type Silence = { status: 'absent' | 'recovered'; since: number; silence: number };
+/** What a further input adds is known by its stream's name alone. */
+type Enriched<T, G> = G extends { readonly as: infer A extends string }
+  ? (G extends { readonly type: 'outer' } ? Partial<T> : T) & { [K in A]: unknown }
+  : unknown;
+
+type Before<T, G> = G extends { readonly fields: infer F }
+  ? F extends readonly (infer N)[]
+    ? Partial<Pick<T, N & keyof T>>
+    : FieldOf<T, F>
+  : T;
+
 type Kept<T, G> = G extends { readonly keep: readonly (infer F)[] } ? Pick<T, F & keyof T> : unknown;
 type Aggregated<T, A> = A extends 'count' | { readonly count: string } | { readonly countDistinct: string }
   ? number

@@ -51,9 +51,40 @@ export const settings: Readonly<Record<string, readonly LawSetting[]>> = {
       mayEnd: ({ value }) => (field(value, 'list') as unknown[]).length === 0,
     },
   ],
+  join: (['inner', 'left', 'outer'] as const).map((type) => ({
+    options: { with: 'b', within: '2s', as: 'other', type, lateness: type === 'left' ? '1s' : '0s' },
+    outOfOrderMs: type === 'inner' ? 0 : 1_000,
+    input: input({ inputs: ['b'], value: objects(), numbered: 'id' }),
+    partOf: paired,
+    mostResults: Number.POSITIVE_INFINITY,
+    mayEnd: () => type !== 'outer',
+    except: {
+      partitions: 'A pair comes with its second record: the order of pairs is that in which their records come.',
+    },
+  })),
   keyBy: [
     { options: { field: 'n' }, input: input() },
     { options: { field: 'x.y', null: 'none' }, input: input({ key: fc.constantFrom('a', undefined) }) },
+  ],
+  lag: [
+    { options: { as: 'before', by: 2 }, input: input() },
+    { options: { as: 'before', fields: ['n', 'x.y'] }, input: input() },
+  ],
+  lookup: [
+    // A row is part of many results, or of none.
+    { options: { table: 'b', as: 'row' }, input: input({ inputs: ['b'], timeless: true }), mayEnd: () => true },
+    {
+      options: { table: 'b', as: 'row', keepFor: '2s', type: 'inner' },
+      outOfOrderMs: 1_000,
+      input: input({ inputs: ['b'] }),
+      mayEnd: () => true,
+    },
+    {
+      options: { table: 'b', as: 'row', asOf: 'latest' },
+      input: input({ inputs: ['b'], timeless: true }),
+      mayEnd: () => true,
+      except: { partitions: 'The latest row is the one that arrived last.' },
+    },
   ],
   map: [{ options: { double: 'n * 2.0', 'x.z': 'n > 1.0 ? key : x.y' }, input: input() }],
   merge: [{ options: { with: ['b', 'c'] }, input: input({ inputs: ['b', 'c'] }) }],
@@ -63,6 +94,15 @@ export const settings: Readonly<Record<string, readonly LawSetting[]>> = {
     { options: { drop: ['x.y'] }, input: input() },
   ],
   set: [{ options: { region: 'US' }, input: input() }],
+  sort: [
+    { options: {}, input: input({ timeless: true }) },
+    {
+      options: { maxBuffered: 2 },
+      outOfOrderMs: 2_000,
+      input: input(),
+      except: { partitions: 'How many records wait depends on the slowest partition.' },
+    },
+  ],
   throttle: [
     { options: { limit: 2, per: '2s' }, input: input(), mayEnd: afterOthers(2, 2_000) },
     { options: { limit: 1, per: '3s', excess: 'reject', lateness: '1s' }, outOfOrderMs: 1_000, input: input() },
@@ -141,6 +181,11 @@ function windowed(
     partOf: (one, result) => inWindow(one, result) && collected(one, result),
     ...more,
   };
+}
+
+// The number of a left record stands in the result itself, that of a right one in its field.
+function paired({ value }: StreamRecord, result: StreamRecord): boolean {
+  return [result.value, field(result.value, 'other')].some((one) => field(one, 'id') === field(value, 'id'));
 }
 
 function inWindow({ key, time }: StreamRecord, { key: its, window }: StreamRecord): boolean {
