@@ -16,8 +16,7 @@ export function fixedWindows(given: Options, id: string): Step<Pane[]> {
     const { start, end } = spans.after(closed);
     if (fillFor === undefined || end - closed.last.time > fillFor) return;
     const at = held.findIndex((pane) => pane.start >= start);
-    // At the end of the input, what comes after the last record is no gap.
-    if (held[at]?.start === start || (step.ending && at === -1)) return;
+    if (held[at]?.start === start) return;
     held.splice(at === -1 ? held.length : at, 0, panes.openEmpty(start, end, closed));
     step.timer(end + wait.result);
   }

@@ -60,7 +60,7 @@ export class Panes {
 
   add(pane: Pane, record: StreamRecord): void {
     this.aggregates.add(pane.parts, record);
-    if (pane.count === 0 || !isNewer(pane.last, record)) pane.last = this.#kept(record);
+    if (!isNewer(pane.last, record)) pane.last = this.#kept(record);
     pane.count++;
     pane.fresh = true;
   }

@@ -53,7 +53,7 @@ export class Node implements Target, StepContext {
   }
 
   get ending(): boolean {
-    return false;
+    return this.task.watermark === Number.POSITIVE_INFINITY;
   }
 
   push(record: StreamRecord): void {
@@ -146,7 +146,6 @@ const nowhere: Target = { push: () => undefined };
 export class KeyedNode extends Node {
   readonly keyed: KeyedState<unknown>;
   #watermark: number;
-  #ending = false;
   #entry: Entry<unknown> | undefined;
 
   constructor(id: string, step: Step, task: Surroundings, keyed: KeyedState<unknown>, when?: Evaluate) {
@@ -157,10 +156,6 @@ export class KeyedNode extends Node {
 
   override get watermark(): number {
     return this.#watermark;
-  }
-
-  override get ending(): boolean {
-    return this.#ending;
   }
 
   override get state(): unknown {
@@ -178,7 +173,6 @@ export class KeyedNode extends Node {
 
   /** Fires what is due at `watermark`, in order of time, then moves this step's own watermark there and drops what is too old. */
   advance(watermark: number): void {
-    this.#ending = watermark === Number.POSITIVE_INFINITY;
     while (this.keyed.timers.size > 0 && this.keyed.timers.next <= watermark) {
       const { at, entries } = this.keyed.takeTimers();
       for (const entry of entries) this.fire(at, entry);
