@@ -17,6 +17,7 @@ import { map } from './map/index.ts';
 import { merge } from './merge/index.ts';
 import { mqttSink, mqttSource } from './mqtt/index.ts';
 import { partition } from './partition/index.ts';
+import { pipe } from './pipe/index.ts';
 import { printSink } from './print/index.ts';
 import { process } from './process/index.ts';
 import { select } from './select/index.ts';
@@ -49,6 +50,7 @@ export {
   mqttSink,
   mqttSource,
   partition,
+  pipe,
   printSink,
   process,
   select,
@@ -84,6 +86,7 @@ export const steps = {
   map: map,
   merge: merge,
   partition: partition,
+  pipe: pipe,
   process: process,
   select: select,
   set: set,
@@ -125,6 +128,7 @@ export const catalogue: readonly Definition[] = [
   mqttSource,
   mqttSink,
   partition,
+  pipe,
   printSink,
   process,
   select,

@@ -1,3 +1,4 @@
+import type { OperatorFunction } from 'rxjs';
 import type { Static, TObject, TSchema } from 'typebox';
 import type {
   Aggregate,
@@ -144,6 +145,28 @@ export interface StepMethods<O extends Operators, T> {
     options: Process<T, S, R> & { otherwise?: string; late?: string },
     beside: Beside<T> & { id: string },
   ): Chain<O, R>;
+
+  /** RxJS operators over the values of the records, as in `Observable.pipe`. For more than five, say `pipe` twice. */
+  pipe<A>(first: OperatorFunction<T, A>): Chain<O, A>;
+  pipe<A, B>(first: OperatorFunction<T, A>, second: OperatorFunction<A, B>): Chain<O, B>;
+  pipe<A, B, C>(
+    first: OperatorFunction<T, A>,
+    second: OperatorFunction<A, B>,
+    third: OperatorFunction<B, C>,
+  ): Chain<O, C>;
+  pipe<A, B, C, D>(
+    first: OperatorFunction<T, A>,
+    second: OperatorFunction<A, B>,
+    third: OperatorFunction<B, C>,
+    fourth: OperatorFunction<C, D>,
+  ): Chain<O, D>;
+  pipe<A, B, C, D, E>(
+    first: OperatorFunction<T, A>,
+    second: OperatorFunction<A, B>,
+    third: OperatorFunction<B, C>,
+    fourth: OperatorFunction<C, D>,
+    fifth: OperatorFunction<D, E>,
+  ): Chain<O, E>;
 }
 
 /** A stream that is being written: its steps and sinks are methods; `T` is the type of the records that have come this far. */

@@ -61,8 +61,11 @@ export function createBuilder<const O extends Operators>(operators: O): Builder<
   }
   for (const name of names) {
     Object.defineProperty(Link.prototype, name, {
-      value(this: Link, options: unknown, beside: object = {}) {
-        return this.add({ [name]: options ?? null, ...beside });
+      value(this: Link, options: unknown, ...more: unknown[]) {
+        // Several functions are a list of them; what follows stands beside the step.
+        const functions = more.filter((each) => typeof each === 'function');
+        const given = functions.length > 0 ? [options, ...functions] : options;
+        return this.add({ [name]: given ?? null, ...(more[functions.length] as object | undefined) });
       },
     });
   }

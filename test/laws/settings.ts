@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { concatMap, of } from 'rxjs';
 import type { StreamRecord } from '../../src/operator.ts';
 import { type ArrivalOptions, arrivals, type LawSetting } from '../../src/testing/laws.ts';
 
@@ -89,6 +90,7 @@ export const settings: Readonly<Record<string, readonly LawSetting[]>> = {
   map: [{ options: { double: 'n * 2.0', 'x.z': 'n > 1.0 ? key : x.y' }, input: input() }],
   merge: [{ options: { with: ['b', 'c'] }, input: input({ inputs: ['b', 'c'] }) }],
   partition: [{ options: { count: 3 }, input: input({ key: fc.constantFrom('a', 'b', 1, true, undefined) }) }],
+  pipe: [{ options: { operators: concatMap((value) => of(value, [value])) }, input: input(), mostResults: 2 }],
   select: [
     { options: { keep: ['n', 'x.y'] }, input: input() },
     { options: { drop: ['x.y'] }, input: input() },
