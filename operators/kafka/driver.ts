@@ -84,6 +84,8 @@ export interface Writer {
 export interface Admin {
   /** The first offset of each partition that can be read, and the one after the last. */
   offsets(topic: string): Promise<ReadonlyMap<number, { low: number; high: number }>>;
+  /** The first offset of each partition whose record is of this time, in ms, or later; where the partition ends when there is none. */
+  offsetsAt(topic: string, time: number): Promise<ReadonlyMap<number, number>>;
   /** What a group has committed of a topic, without the partitions it has not. */
   committed(group: string, topic: string): Promise<ReadonlyMap<number, number>>;
   /** Makes a topic; one that is there already is left as it is. Without `replication` the broker decides. */

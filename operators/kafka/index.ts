@@ -1,7 +1,7 @@
 import { defineSink, defineSource, field, Type, template } from '../../src/operator.ts';
 import { deliveryOf, joins } from './delivery.ts';
 import { checkBrokers, connectionOptions, topicProblem } from './options.ts';
-import { openSink } from './sink.ts';
+import { idHeader, openSink } from './sink.ts';
 import { openSource } from './source.ts';
 import { openTransactions } from './transactions.ts';
 
@@ -63,6 +63,7 @@ export const kafkaSource = defineSource({
     ),
   }),
   times: ['arrival', 'kafka'],
+  replays: true,
   partitioned: true,
   partitionedBy: ({ keyedBy }) => keyedBy ?? 'key',
   check({ brokers, topic, topics }, check) {
@@ -179,5 +180,20 @@ export const kafkaSink = defineSink({
     if (key !== undefined) check.expression(['key']);
     for (const name of Object.keys(headers ?? {})) check.expression(['headers', name]);
   },
+  readBack: ({ brokers, ssl, sasl, topic }) =>
+    topic.includes('{')
+      ? undefined
+      : {
+          source: 'kafka',
+          // What was written has the time that it was written with, however far ahead.
+          options: {
+            brokers,
+            ...(ssl !== undefined && { ssl }),
+            ...(sasl && { sasl }),
+            topic,
+            time: { from: 'kafka', maxFuture: '36500d' },
+          },
+          idHeader,
+        },
   open: (options, context) => openSink(options, context),
 });

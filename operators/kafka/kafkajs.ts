@@ -109,6 +109,11 @@ class KafkajsAdmin implements Admin {
     return new Map(rows.map(({ partition, low, high }) => [partition, { low: Number(low), high: Number(high) }]));
   }
 
+  async offsetsAt(topic: string, time: number): Promise<Map<number, number>> {
+    const rows = await this.#admin.fetchTopicOffsetsByTimestamp(topic, time);
+    return new Map(rows.map(({ partition, offset }) => [partition, Number(offset)]));
+  }
+
   async committed(group: string, topic: string): Promise<Map<number, number>> {
     const [rows] = await this.#admin.fetchOffsets({ groupId: group, topics: [topic] });
     const offsets = (rows?.partitions ?? []).map(({ partition, offset }) => [partition, Number(offset)] as const);

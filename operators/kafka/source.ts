@@ -38,7 +38,7 @@ export async function openSource(
   openDriver: typeof openKafkajs = openKafkajs,
 ): Promise<OpenSource> {
   const topics = topicsOf(options);
-  if (!context.resumed && (options.start ?? 'fail') === 'fail') {
+  if (!context.resumed && !context.replay && (options.start ?? 'fail') === 'fail') {
     throw new RunError(
       `\`${context.id}\` has no checkpoint to go on from, and nothing says where in \`${topics.join('`, `')}\` to begin. ` +
         'Add `start: earliest` (all records), `start: latest` (new ones only) or `start: group` (where the consumer group stands). ' +
@@ -87,7 +87,7 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
     this.#topics = topics;
     this.#driver = driver;
     this.#context = context;
-    this.#group = options.group ?? context.topology;
+    this.#group = context.replay?.reader ?? options.group ?? context.topology;
     context.signal.addEventListener('abort', () => this.#endAll());
   }
 
@@ -96,10 +96,14 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
     const ends = new Map<string, number>();
     await this.#driver.admin(async (admin) => {
       for (const topic of this.#topics) {
-        for (const [partition, { high }] of await admin.offsets(topic)) ends.set(`${topic}/${partition}`, high);
+        const offsets = await admin.offsets(topic);
+        const until = await this.#offsetsAt(admin, topic, this.#context.replay?.until);
+        for (const [partition, { high }] of offsets) {
+          ends.set(`${topic}/${partition}`, Math.min(high, until?.get(partition) ?? high));
+        }
       }
     });
-    if (this.#options.until === 'end') this.#until = ends;
+    if (this.#options.until === 'end' || this.#context.replay) this.#until = ends;
     this.#reader = await this.#driver.read({ group: this.#group, topics: this.#topics }, this);
     // A group whose coordinator is busy assigns later: having nothing yet is not the end of a bounded read.
     if (this.#epoch > 0) this.#settle();
@@ -146,6 +150,7 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
   }
 
   async committed(positions: ReadonlyMap<string, Position>): Promise<void> {
+    if (this.#context.replay) return;
     const offsets = [...this.#intakes.values()].flatMap(({ id, topic, partition }) => {
       const position = positions.get(id);
       return position === undefined ? [] : [{ topic, partition, offset: Number(position) }];
@@ -260,16 +265,26 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
     const places: Place[] = [];
     for (const topic of new Set(added.map((partition) => partition.topic))) {
       const offsets = await admin.offsets(topic);
+      const begin = await this.#offsetsAt(admin, topic, this.#context.replay?.from);
       const committed = this.#options.start === 'group' ? await admin.committed(this.#group, topic) : undefined;
       for (const place of added.filter((partition) => partition.topic === topic)) {
         const { low, high } = offsets.get(place.partition) ?? { low: 0, high: 0 };
-        const start = this.#startOf(place, low, high, committed?.get(place.partition));
+        const start = this.#context.replay
+          ? Math.min(Math.max(low, begin?.get(place.partition) ?? low), this.#until?.get(idOf(place)) ?? high)
+          : this.#startOf(place, low, high, committed?.get(place.partition));
         if (start < low || start > high) throw gone(place, start, start < low ? low : high);
         const known = this.#context.position(idOf(place)) !== undefined;
         places.push({ topic, partition: place.partition, start, end: high, known });
       }
     }
     return places;
+  }
+
+  // Times without end are no times that Kafka could be asked for.
+  async #offsetsAt(admin: Admin, topic: string, time: number | undefined) {
+    return time === undefined || !Number.isFinite(time)
+      ? undefined
+      : await admin.offsetsAt(topic, Math.max(0, Math.floor(time)));
   }
 
   #startOf(place: TopicPartition, low: number, high: number, committed: number | undefined): number {

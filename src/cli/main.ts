@@ -79,6 +79,29 @@ function program(): Command {
     .description('print what a topology compiles to, and what each sink guarantees')
     .option('--against <folder>', 'say what becomes of the state in this folder; code 1 when some of it would be lost')
     .action(async (file, flags) => (await import('./plan.ts')).planCommand(file, flags));
+  addLookingBack(penstock);
+  withRunning(penstock.command('simulate'))
+    .description('publish readings of emergency generators to an MQTT broker')
+    .option('--json', 'print what was done as JSON')
+    .option('--url <url>', 'the broker', process.env['MQTT_URL'] ?? 'mqtt://127.0.0.1:1883')
+    .option('--topic <template>', 'topic of a reading; {key} is the generator', 'emergency_generators/{key}')
+    .option('--qos <0|1|2>', 'quality of service', '1')
+    .option('--username <name>', 'user at the broker; the password comes from MQTT_PASSWORD')
+    .option('--generators <n>', 'how many generators', '3')
+    .option('--every <duration>', 'each takes a reading so often', '1s')
+    .option('--count <n>', 'end after so many readings')
+    .option('--seed <n>', 'the same seed gives the same readings', '1')
+    .option('--start <time>', 'time of the first readings, RFC 3339')
+    .option('--fast', 'do not wait between readings')
+    .option('--disorder <share>', 'share of readings that come late', '0')
+    .option('--bad-payloads <share>', 'share of readings that are broken', '0')
+    .option('--drop-outs <share>', 'share of readings that are missing', '0')
+    .action(async (flags) => (await import('./simulate.ts')).simulateCommand(flags));
+  return penstock;
+}
+
+/** The commands that look at what a topology has done, or keeps. */
+function addLookingBack(penstock: Command): void {
   withLoading(penstock.command('replay [file]'))
     .description('read part of the input again, print what the sinks would have written, and compare')
     .option('--from <time>', 'event time of the first records, such as 2026-11-01T00:00Z')
@@ -114,24 +137,6 @@ function program(): Command {
     )
     .option('--state <folder>', 'state folder of the run')
     .action(async (file, flags) => (await import('./why.ts')).whyCommand(file, flags));
-  withRunning(penstock.command('simulate'))
-    .description('publish readings of emergency generators to an MQTT broker')
-    .option('--json', 'print what was done as JSON')
-    .option('--url <url>', 'the broker', process.env['MQTT_URL'] ?? 'mqtt://127.0.0.1:1883')
-    .option('--topic <template>', 'topic of a reading; {key} is the generator', 'emergency_generators/{key}')
-    .option('--qos <0|1|2>', 'quality of service', '1')
-    .option('--username <name>', 'user at the broker; the password comes from MQTT_PASSWORD')
-    .option('--generators <n>', 'how many generators', '3')
-    .option('--every <duration>', 'each takes a reading so often', '1s')
-    .option('--count <n>', 'end after so many readings')
-    .option('--seed <n>', 'the same seed gives the same readings', '1')
-    .option('--start <time>', 'time of the first readings, RFC 3339')
-    .option('--fast', 'do not wait between readings')
-    .option('--disorder <share>', 'share of readings that come late', '0')
-    .option('--bad-payloads <share>', 'share of readings that are broken', '0')
-    .option('--drop-outs <share>', 'share of readings that are missing', '0')
-    .action(async (flags) => (await import('./simulate.ts')).simulateCommand(flags));
-  return penstock;
 }
 
 function checkedPort(text: string): string {

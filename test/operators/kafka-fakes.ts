@@ -56,6 +56,15 @@ export class FakeDriver implements Driver, Admin, Reader {
     if (failure) throw failure;
     return use(this);
   }
+  /** Records are of the time 1,000 and their offset. */
+  async offsetsAt(_topic: string, time: number): Promise<Map<number, number>> {
+    return new Map(
+      [...this.logs].map(([partition, { offsets, high }]) => [
+        partition,
+        offsets.find((offset) => 1_000 + offset >= time) ?? high,
+      ]),
+    );
+  }
   async offsets(): Promise<Map<number, { low: number; high: number }>> {
     return new Map([...this.logs].map(([partition, { low, high }]) => [partition, { low, high }]));
   }
