@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { open, type RootDatabase } from 'lmdb';
@@ -9,6 +9,7 @@ import { damageWayOut } from './codec.ts';
 import { chunkPrefix, encodeChunks, type Overlay, readChunk } from './delta.ts';
 import { lockFolder } from './folder-lock.ts';
 import { describe, type Generation, type Inspection, inspect, keptCheckpoints } from './generations.ts';
+import { secure } from './lmdb-file.ts';
 import { checkpointName, DiskFullError, type StateStore } from './store.ts';
 
 export interface DiskStoreOptions {
@@ -30,9 +31,17 @@ export function openDiskStore(directory: string, options: DiskStoreOptions = {})
   mkdirSync(directory, { recursive: true });
   const release = lockFolder(directory);
   const path = join(directory, 'state.mdb');
-  if (options.fresh) for (const file of [path, `${path}-lock`]) rmSync(file, { force: true });
   let db: RootDatabase<Buffer, Buffer> | undefined;
   try {
+    if (options.fresh) for (const file of [path, `${path}-lock`, markOf(directory)]) rmSync(file, { force: true });
+    const torn = secure(path);
+    if (torn !== undefined) {
+      options.log?.warn(
+        `The state file ${path} is damaged: ${torn}. It has been set back to what it held one commit before. Check the disk.`,
+      );
+    }
+    // Of no use to a process that has the folder for itself, and damaged as easily as any other file.
+    rmSync(`${path}-lock`, { force: true });
     db = open<Buffer, Buffer>({
       path,
       encoding: 'binary',
@@ -71,6 +80,7 @@ class DiskStore implements StateStore {
   #overlay: { values: Overlay; names: string[] } | undefined;
   /** The last commit, whatever came of it: one at a time. */
   #committed: Promise<void> = Promise.resolve();
+  #marked = false;
   #full = false;
   #failed = false;
   #closed = false;
@@ -88,6 +98,7 @@ class DiskStore implements StateStore {
     this.#checkStructure(found);
     if (found.generations.length === 0) this.#newest = readCheckpoint(this)?.id ?? 0;
     this.#checkDamage(found);
+    this.#checkPresence();
   }
 
   get(name: string): Buffer | undefined {
@@ -131,6 +142,8 @@ class DiskStore implements StateStore {
     this.#newest = id;
     this.#dropped = [];
     this.#overlay = undefined;
+    if (!this.#marked && begins) writeFileSync(markOf(this.#directory), markText, { flush: true });
+    this.#marked ||= begins;
   }
 
   async close(): Promise<void> {
@@ -249,10 +262,22 @@ class DiskStore implements StateStore {
     );
   }
 
+  // Without it, an empty store would look like that of a first start, and all that sources have let go of would be lost unseen.
+  #checkPresence(): void {
+    this.#marked = existsSync(markOf(this.#directory));
+    if (!this.#marked || this.get(checkpointName) !== undefined) return;
+    throw new RunError(
+      `The folder ${this.#directory} has held checkpoints, and ${this.#path} holds none: it has been deleted or emptied. ${damageWayOut}`,
+    );
+  }
+
   get #path(): string {
     return join(this.#directory, 'state.mdb');
   }
 }
+
+const markOf = (directory: string) => join(directory, 'checkpoints');
+const markText = 'There are checkpoints in state.mdb.\n';
 
 function firstFrom(names: readonly string[], prefix: string): number {
   let low = 0;
