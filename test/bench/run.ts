@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --only w1 --rounds 3 --events 2040000 --json]`: the engine against the same work written by hand.
+ * `npm run bench [-- --only w1|state --rounds 3 --events 2040000 --json]`: the engine against the same work written by hand.
  * Whole processes, in turn, medians. Only the ratio says much: figures of one machine mean little on another.
  */
 import { existsSync, mkdirSync } from 'node:fs';
@@ -7,6 +7,7 @@ import { cpus, loadavg, tmpdir, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { interleaved, median, type Run, type Side } from './measure.ts';
+import { measureState, type StateCost } from './state.ts';
 import { generate } from './w1/generate.ts';
 
 interface Row {
@@ -30,12 +31,19 @@ const { values: given } = parseArgs({
 });
 const rounds = count('rounds', given.rounds);
 const events = count('events', given.events);
-if (given.only !== 'w1') stop(`There is no benchmark \`${given.only}\`. There is: w1.`);
+if (!['w1', 'state'].includes(given.only)) stop(`There is no benchmark \`${given.only}\`. There are: w1, state.`);
 
 const main = here('../../dist/src/cli/main.js');
 if (!existsSync(main)) stop('There is no build to measure. Run `npm run build` first.');
 const folder = `${tmpdir()}/penstock-bench`;
 mkdirSync(folder, { recursive: true });
+if (given.only === 'state') {
+  const cost = await measureState(main, folder, { events, rounds }, tell);
+  if (given.json)
+    process.stdout.write(`${JSON.stringify({ benchmark: 'state', machine: machine(), rounds, ...cost })}\n`);
+  else printState(cost);
+  process.exit(0);
+}
 const input = `${folder}/w1-${events}.jsonl`;
 if (!existsSync(input)) {
   tell(`making ${events} events in ${input}`);
@@ -105,6 +113,19 @@ function print(): void {
     `W1: ${events.toLocaleString('en')} readings, file to file, 1-minute windows; whole processes, median of ${rounds}, in turn\n` +
       `${model}, ${cores} cores, ${memoryGb} GB, load ${load}, Node ${node}\n\n${text.join('\n')}\n\n` +
       `Both gave the same ${rows[0]!.results.toLocaleString('en')} results. penstock runs at ${ratio.toFixed(2)} of the speed of bare Node.\n`,
+  );
+}
+
+function printState(cost: StateCost): void {
+  const { model, cores, load, node } = machine();
+  const share = (a: number, b: number) => `${((100 * a) / b).toFixed(1)} %`;
+  const figure = (n: number) => n.toLocaleString('en');
+  process.stdout.write(
+    `${figure(cost.events)} readings of ${figure(cost.keys)} live keys, a checkpoint every second and none; whole processes, median of ${rounds}, in turn\n` +
+      `${model}, ${cores} cores, load ${load}, Node ${node}\n\n` +
+      `throughput ${figure(cost.with)}/s with checkpoints, ${figure(cost.without)}/s without: ${share(cost.with, cost.without)}\n` +
+      `per second of processor time ${figure(cost.cpuWith)} with, ${figure(cost.cpuWithout)} without: ${share(cost.cpuWith, cost.cpuWithout)}\n` +
+      `ready after ${figure(cost.restartMs)} ms with that state, ${figure(cost.startMs)} ms without any\n`,
   );
 }
 
