@@ -314,7 +314,10 @@ export interface SourceContext {
 }
 
 export interface OpenSource {
-  /** These positions are in a durable checkpoint: what lies before may be forgotten or committed. */
+  /**
+   * These positions are in a durable checkpoint: what lies before may be forgotten or committed. A run whose newest checkpoint turns out
+   * to be damaged goes back by up to two of them: a `Journal` keeps what that needs, and a source that forgets by itself has to.
+   */
   committed?(positions: ReadonlyMap<string, Position>): Promise<void>;
   /**
    * The engine has dropped its work on this partition since its last commit: give the partition back (`revoke`), claim it and

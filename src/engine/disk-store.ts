@@ -17,7 +17,7 @@ export interface DiskStoreOptions {
   readonly fresh?: boolean;
   /** Hears of a damaged checkpoint, and of a full disk. */
   readonly log?: Log;
-  /** Changes of older checkpoints are put into the base once they have so many bytes. Default: 16 MiB. */
+  /** Changes of older checkpoints are put into the base once they have so many bytes. Default: 32 MiB. */
   readonly foldBytes?: number;
 }
 
@@ -90,7 +90,7 @@ class DiskStore implements StateStore {
     this.#db = db;
     this.#release = release;
     this.#log = options.log;
-    this.#foldBytes = options.foldBytes ?? 16 << 20;
+    this.#foldBytes = options.foldBytes ?? 32 << 20;
     const found = inspect(this.#stored());
     this.#generations = found.generations;
     this.#dropped = found.dropped;

@@ -102,6 +102,29 @@ describe('a journal', () => {
     expect(await journal.append(record('x'))).toBe(12);
     await expect(journal.read(0, limits, never)).rejects.toThrow(/begins at \d+/);
   });
+
+  test('keeps what the last trims but two have not given up yet: a reader may go back so far', async () => {
+    const disk = new MemoryDisk();
+    const journal = await openJournal(disk, folder, { segmentBytes: 200, trimsKept: 2 });
+    for (let n = 0; n < 12; n++) await journal.append(record(`${n}`.padStart(150, '.')));
+    const begins: number[] = [];
+    for (const offset of [4, 6, 8, 10, 10]) {
+      await journal.trim(offset);
+      begins.push(journal.begin);
+    }
+    expect(begins).toEqual([0, 0, 4, 6, 8]);
+    expect(await readAll(journal, 8)).toHaveLength(4);
+  });
+
+  test('at its limit gives up what only older trims have kept: appends wait for no more than the last one', async () => {
+    const disk = new MemoryDisk();
+    const journal = await openJournal(disk, folder, { maxBytes: 1_000, trimsKept: 2 });
+    for (let n = 0; n < 4; n++) await journal.append(record('x'.repeat(150)));
+    await journal.trim(4);
+    expect(journal.begin).toBe(0);
+    expect(await journal.append(record('y'.repeat(600)))).toBe(4);
+    expect(journal.begin).toBeGreaterThan(0);
+  });
 });
 
 describe('trouble with the disk', () => {
