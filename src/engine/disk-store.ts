@@ -170,7 +170,7 @@ class DiskStore implements StateStore {
       if (!hasRoom(this.#directory, bytes)) throw this.#tellFull();
       this.#failed = true;
       throw new RunError(
-        `The checkpoint could not be written to ${this.#directory}: ${reason}. Check the disk and start again: the last checkpoint is whole.`,
+        `The checkpoint could not be written to ${this.#path}: ${reason}. Check the disk and start again: the last checkpoint is whole.`,
         { cause: error },
       );
     }
