@@ -21,10 +21,11 @@ const outgoing = fc.record({
 }) satisfies fc.Arbitrary<Outgoing>;
 
 /** Sets base offset of a batch, and what marks it. */
-function placed(batch: Buffer, offset: number, { control = false, records = true } = {}): Buffer {
+function placed(batch: Buffer, offset: number, { control = false, records = true, plain = false } = {}): Buffer {
   const copy = Buffer.from(batch);
   copy.writeBigInt64BE(BigInt(offset), 0);
   if (control) copy.writeInt16BE(copy.readInt16BE(21) | 0x20, 21);
+  if (plain) copy.writeInt16BE(copy.readInt16BE(21) & ~0x10, 21);
   if (records) return copy;
   // What compaction leaves of a batch: its head.
   copy.writeInt32BE(61 - 12, 8);
@@ -95,7 +96,7 @@ describe('record batches', () => {
       placed(batchOf(1, [text(Buffer.alloc(4), 'aborted')]), 13),
       placed(batchOf(1, [text('d', 'aborted')]), 14),
       placed(batchOf(2, [text(null, 'marker')]), 15, { control: true }),
-      placed(batchOf(1, [text('e', 'aborted')]), 16),
+      placed(batchOf(1, [text('e', 'in no transaction')]), 16, { plain: true }),
       placed(batchOf(1, [text(null, 'marker')]), 17, { control: true }),
       placed(batchOf(2, [text('f', 'also good')]), 18),
       placed(batchOf(1, [text('g', 'aborted')]), 19),
@@ -105,7 +106,7 @@ describe('record batches', () => {
       { producer: 2n, firstOffset: 3n },
       { producer: 1n, firstOffset: 10n },
     ];
-    expect(values(set, aborted)).toEqual(['good', 'also good']);
+    expect(values(set, aborted)).toEqual(['good', 'in no transaction', 'also good']);
     expect(values(set)).toHaveLength(8);
   });
 
