@@ -17,7 +17,7 @@ export async function scan(
   each: (key: Buffer | null, value: Buffer | null) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const wire = await openWire(client.kafka).catch((error) => {
+  const wire = await openWire(client.kafka, false).catch((error) => {
     throw client.trouble(error);
   });
   try {

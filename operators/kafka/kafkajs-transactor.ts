@@ -63,7 +63,7 @@ export class KafkajsTransactor implements Transactor {
   #over: TransactionError | undefined;
 
   static async open(client: Client, options: TransactorOptions): Promise<KafkajsTransactor> {
-    const wire = await openWire(client.kafka).catch((error) => {
+    const wire = await openWire(client.kafka, true).catch((error) => {
       throw client.trouble(error);
     });
     const transactor = new KafkajsTransactor(client, wire, options);

@@ -60,15 +60,18 @@ interface ProtocolRequest<T> {
 const produceMs = 30_000;
 const metadataMaxAge = 4 * 60_000;
 
-/** Connects below the producers and consumers of kafkajs, with connections of its own. */
-export async function openWire(kafka: Kafka): Promise<Wire> {
+/**
+ * Connects below the producers and consumers of kafkajs, with connections of its own. `makesTopics`: a broker that is set to do so
+ * makes a topic that is asked for and not there.
+ */
+export async function openWire(kafka: Kafka, makesTopics: boolean): Promise<Wire> {
   const makers = Object.getOwnPropertySymbols(kafka).filter(
     ({ description }) => description === 'private:Kafka:createCluster',
   );
   const make = makers[0] && (kafka as unknown as Record<symbol, (options: object) => Wire>)[makers[0]];
   if (!make)
     throw new Trouble('final', 'Transactions need kafkajs 2.2.4, and another version is installed. Install that one.');
-  const wire = make({ metadataMaxAge, isolationLevel: 0, allowAutoTopicCreation: true });
+  const wire = make({ metadataMaxAge, isolationLevel: 0, allowAutoTopicCreation: makesTopics });
   try {
     await wire.connect();
     return wire;
@@ -83,8 +86,14 @@ export async function leaderOf(wire: Wire, topic: string, partition: number): Pr
   await wire.addTargetTopic(topic);
   await wire.refreshMetadataIfNecessary();
   const found = wire.findTopicPartitionMetadata(topic).find(({ partitionId }) => partitionId === partition);
+  if (found === undefined) {
+    throw new Trouble(
+      'final',
+      `Topic \`${topic}\` has no partition ${partition}. If partitions were added to the topic that is read, restart.`,
+    );
+  }
   // -1 while there is none: the library knows no such broker.
-  return wire.findBroker({ nodeId: found?.leader ?? -1 });
+  return wire.findBroker({ nodeId: found.leader });
 }
 
 /** What a fetch brings for one partition. */

@@ -28,6 +28,8 @@ const leastTimeoutMs = 30_000;
 const defaultEveryMs = 5_000;
 const firstWaitMs = 200;
 const longestWaitMs = 5_000;
+/** A topic that has just been made is not known everywhere at once. */
+const unknownTopicMs = 15_000;
 const plain: WriterOptions = { compression: 'none' };
 
 /** Keeps the state of a Kafka source in changelog topics beside it. Makes them where they are not there. */
@@ -113,13 +115,15 @@ class KafkaTransactions implements Transactions {
   async claim(id: string): Promise<PartitionState> {
     const { ports, log } = this.#context;
     const place = placeOf(id);
+    const began = ports.clock.now();
     for (let waitMs = firstWaitMs; ; waitMs = Math.min(2 * waitMs, longestWaitMs)) {
       if (this.#signal.aborted) throw this.#error(`Stopped before the state of ${id} was read.`);
       try {
         return await this.#take(place);
       } catch (error) {
         if (!(error instanceof Trouble)) throw error;
-        if (error.kind !== 'passing') throw this.#error(error.message, error.cause);
+        const settles = error.kind === 'unknownTopic' && ports.clock.now() - began < unknownTopicMs;
+        if (error.kind !== 'passing' && !settles) throw this.#error(error.message, error.cause);
         log.warn(`${error.message} Trying again.`, { partition: id });
         await ports.clock.sleep(waitMs, this.#signal);
       }

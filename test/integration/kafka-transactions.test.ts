@@ -119,6 +119,20 @@ describe('output in the transaction', { timeout: 60_000 }, () => {
     expect(await offset()).toBe('42');
   });
 
+  test('closing takes back what was not committed: readers of what others write behind it do not wait', async () => {
+    const [out, other] = [uniqueName('out'), await neighbour()];
+    const state = await (await Keeper.make()).claim();
+    const sink = await sinkIn(state, out, { createTopic: { partitions: 1 } });
+    await sink.write([numbered(1)]);
+    await state.close();
+    const transaction = await other.transaction();
+    await transaction.send({ topic: out, messages: [{ value: JSON.stringify({ n: 2 }) }] });
+    await transaction.commit();
+    const began = Date.now();
+    expect(await committedNumbers(out)).toEqual([2]);
+    expect(Date.now() - began).toBeLessThan(15_000);
+  });
+
   test('a second claim fences the first, and sees only what was committed', async () => {
     const keeper = await Keeper.make();
     const out = uniqueName('out');
