@@ -69,7 +69,7 @@ export const bugs: readonly SeededBug[] = [
         }
         head.push(record);
 `,
-    caughtBy: ['test/src/engine/run.test.ts'],
+    caughtBy: ['test/src/engine/steps.test.ts'],
   },
   {
     name: 'a key that changed twice between two checkpoints is not written again',
@@ -118,7 +118,7 @@ export const bugs: readonly SeededBug[] = [
     file: 'src/engine/keyed-state.ts',
     find: '`${(typeof key)[0]}:${String(key)}`',
     replace: '`k:${String(key)}`',
-    caughtBy: ['test/src/engine/run.test.ts'],
+    caughtBy: ['test/src/engine/steps.test.ts'],
   },
   {
     name: 'a flipped bit in a stored value is not noticed',

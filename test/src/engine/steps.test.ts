@@ -1,6 +1,6 @@
 import { Observable } from 'rxjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Run } from '../../../src/engine/run.ts';
+import { Run } from '../../../src/engine/run.ts';
 import { type Definition, defineStep, RejectError, type Step, Type } from '../../../src/operator.ts';
 import { StreamRecord } from '../../../src/record.ts';
 import { asRx } from '../../../src/rx.ts';
@@ -17,6 +17,7 @@ import {
   TestTarget,
   testSink,
   testSource,
+  until,
 } from './harness.ts';
 
 const unhandled: unknown[] = [];
@@ -72,6 +73,46 @@ async function through(
 }
 
 describe('a step', () => {
+  test('sees the watermark of the records before the one at hand: event time moves on after a record, and before the next', async () => {
+    const seen: number[] = [];
+    await through({ onRecord: (_record, context) => void seen.push(context.watermark) }, { count: 3 });
+    expect(seen).toEqual([Number.NEGATIVE_INFINITY, at(0), at(1)]);
+  });
+
+  test('keeps the keys 1 and "1" apart, over a restart too', async () => {
+    const log = new TestLog();
+    log.bounded = false;
+    log.add('0', { key: 1, ts: at(0) }, { key: '1', ts: at(1) }, { key: '1', ts: at(2) });
+    const target = new TestTarget();
+    const counts = custom(
+      {
+        onRecord(record, context) {
+          context.state = ((context.state as number | undefined) ?? 0) + 1;
+          context.emit(record.withValue(context.state));
+        },
+      },
+      true,
+    );
+    const plan = planOf([
+      stream('readings', [source('in', 'log'), step('key', 'testKeyBy'), step('own', 'custom'), sink('out', 'target')]),
+    ]);
+    const given = options(plan, [testSource('log', log), testSink('target', target), counts]);
+    const first = await Run.start(given);
+    await until(() => target.written.length === 3);
+    await first.stop();
+    log.add('0', { key: 1, ts: at(3) }, { key: '1', ts: at(4) });
+    const second = await Run.start(given);
+    await until(() => target.written.length === 5);
+    await second.stop();
+    expect(target.written.map(({ record }) => [record.key, record.value])).toEqual([
+      [1, 1],
+      ['1', 1],
+      ['1', 2],
+      [1, 2],
+      ['1', 3],
+    ]);
+  });
+
   test('whose function is asynchronous ends the run and says so, rather than losing what comes later', async () => {
     for (const keyed of [false, true]) {
       const onRecord = async () => Promise.reject(new Error('Too late to be seen.'));
