@@ -6,8 +6,17 @@ import type { StepDefinition } from './operator.ts';
 import type { StreamRecord } from './record.ts';
 
 export type { Rejection } from './engine/node.ts';
+export type { StepDefinition } from './operator.ts';
 export { StreamRecord } from './record.ts';
 export type { FedRecord } from './testing/feed.ts';
+export {
+  expectMarbles,
+  type Marble,
+  type MarbleOptions,
+  type MarbleRun,
+  type Marbles,
+  marbles,
+} from './testing/marbles.ts';
 export { TopologyDriver, type TopologyDriverOptions } from './testing/topology-driver.ts';
 
 /** State of a driven step at one moment; `new Driver(…, { from })` goes on from it. */

@@ -1,4 +1,12 @@
-import type { Batch, Key, RawRecord, SourceContext, SourceDefinition, SourcePartition } from '../operator.ts';
+import {
+  type Batch,
+  type Key,
+  kafkaPartition,
+  type RawRecord,
+  type SourceContext,
+  type SourceDefinition,
+  type SourcePartition,
+} from '../operator.ts';
 
 /** A record as it reaches a source in a test. */
 export interface FedRecord {
@@ -9,6 +17,8 @@ export interface FedRecord {
   readonly key?: Key;
   /** The topic it comes on. Levels that the source captures from it become fields. */
   readonly topic?: string;
+  /** The partition of the source that holds it; chosen from the key, as Kafka does, unless given. */
+  readonly partition?: number;
   /** When it arrives, in ms; also its timestamp in the source system. The clock's time unless given. */
   readonly arrival?: number;
 }
@@ -19,24 +29,49 @@ interface Entry extends FedRecord {
 
 /** What a test feeds to one source. It outlives a crash: a restored run reads it again from its checkpointed position. */
 export class Feed {
-  readonly #entries: Entry[] = [];
-  #reader: FedPartition | undefined;
+  readonly #entries: readonly Entry[][];
+  readonly #readers = new Map<number, FedPartition>();
+  #assign: ((partition: number) => void) | undefined;
+  #complete: (() => void) | undefined;
+  #revoke: ((id: string) => Promise<void>) | undefined;
   #ended = false;
   #wake: (() => void)[] = [];
 
+  constructor(partitions = 1) {
+    this.#entries = Array.from({ length: partitions }, () => []);
+  }
+
   /** All that was fed has been read and processed: the engine asks for more. */
   get atRest(): boolean {
-    return this.#reader?.waiting === true && this.#reader.at === this.#entries.length;
+    return this.#entries.every((entries, n) => {
+      const reader = this.#readers.get(n);
+      return reader?.waiting === true && reader.at === entries.length;
+    });
   }
 
   add(...entries: readonly Entry[]): void {
-    this.#entries.push(...entries);
+    const { length } = this.#entries;
+    for (const entry of entries) {
+      const { partition = entry.key === undefined ? 0 : kafkaPartition(entry.key, length) } = entry;
+      const list = this.#entries[partition];
+      if (!list) throw new RangeError(`There is no partition ${partition}: the source has ${length} in this test.`);
+      list.push(entry);
+    }
     this.#wakeAll();
+  }
+
+  /** Takes a partition away, which a checkpoint follows, and gives it back: with the state and position that the checkpoint holds. */
+  async move(partition: number): Promise<void> {
+    if (!this.#entries[partition])
+      throw new RangeError(`There is no partition ${partition}: the source has ${this.#entries.length} in this test.`);
+    await this.#revoke?.(String(partition));
+    this.#assign?.(partition);
   }
 
   /** No more will come: the input ends once it is read. */
   end(): void {
     this.#ended = true;
+    this.#complete?.();
     this.#wakeAll();
   }
 
@@ -44,10 +79,17 @@ export class Feed {
   opened(definition: SourceDefinition, options: unknown, context: SourceContext): void {
     const capture = (topic: string) => definition.captures?.(options as never, topic);
     const reads = { captures: definition.captures === undefined ? undefined : capture, bytes: encoder(options) };
-    this.#reader = new FedPartition(this.#entries, reads, context, () => this.#more(context.signal));
+    this.#assign = (partition) => {
+      const more = () => this.#more(context.signal);
+      const reader = new FedPartition(String(partition), this.#entries[partition]!, reads, context, more);
+      this.#readers.set(partition, reader);
+      context.assign(reader);
+    };
+    this.#revoke = (id) => context.revoke(id);
     context.signal.addEventListener('abort', () => this.#wakeAll(), { once: true });
-    context.assign(this.#reader);
-    context.complete();
+    for (const partition of this.#entries.keys()) this.#assign(partition);
+    // Not before the end: a run whose only partition is on its way would have nothing left to wait for.
+    this.#complete = () => context.complete();
   }
 
   #more(signal: AbortSignal): Promise<boolean> {
@@ -69,7 +111,7 @@ interface Reads {
 }
 
 class FedPartition implements SourcePartition {
-  readonly id = '0';
+  readonly id: string;
   at: number;
   /** A pull is open and has found nothing. */
   waiting = false;
@@ -77,7 +119,8 @@ class FedPartition implements SourcePartition {
   readonly #reads: Reads;
   readonly #more: More;
 
-  constructor(entries: readonly Entry[], reads: Reads, context: SourceContext, more: More) {
+  constructor(id: string, entries: readonly Entry[], reads: Reads, context: SourceContext, more: More) {
+    this.id = id;
     this.#entries = entries;
     this.#reads = reads;
     this.#more = more;

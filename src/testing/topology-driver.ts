@@ -19,6 +19,8 @@ import { type FedRecord, Feed } from './feed.ts';
 export interface TopologyDriverOptions {
   /** What the clock says first, in ms. Unless given it is 2099, later than what the records of most tests say of themselves. */
   readonly start?: number;
+  /** How many partitions the source of a stream has; 1 unless given. Each has a task of its own, where no step ties them together. */
+  readonly partitions?: Readonly<Record<string, number>>;
 }
 
 const endOfStream = (stream: string) => `stream:${stream}`;
@@ -44,14 +46,19 @@ export class TopologyDriver {
   #failure: { readonly error: unknown } | undefined;
   #ended = false;
 
-  private constructor(plan: Plan, catalogue: readonly Definition[], start: number) {
+  private constructor(
+    plan: Plan,
+    catalogue: readonly Definition[],
+    start: number,
+    partitions: Readonly<Record<string, number>>,
+  ) {
     this.#plan = collected(plan);
     this.deadLetters = plan.otherwise === undefined ? this.#plan.otherwise : undefined;
     this.#catalogue = [...catalogue.map((definition) => this.#replaced(definition)), this.#replaced(collectOperator)];
     this.#ports.clock.advance(start);
     for (const { name, steps } of this.#plan.streams) {
       for (const step of steps) {
-        if (step.kind === 'source') this.#feeds.set(name, new Feed());
+        if (step.kind === 'source') this.#feeds.set(name, new Feed(partitions[name]));
         if (step.kind === 'sink') this.#collectors.set(step.id, new Collector());
       }
     }
@@ -61,9 +68,9 @@ export class TopologyDriver {
   static async start(
     plan: Plan,
     catalogue: readonly Definition[],
-    { start = Date.UTC(2099, 0, 1) }: TopologyDriverOptions = {},
+    { start = Date.UTC(2099, 0, 1), partitions = {} }: TopologyDriverOptions = {},
   ): Promise<TopologyDriver> {
-    const driver = new TopologyDriver(plan, catalogue, start);
+    const driver = new TopologyDriver(plan, catalogue, start, partitions);
     await driver.restore();
     return driver;
   }
@@ -75,8 +82,7 @@ export class TopologyDriver {
 
   /** Feeds the source of a stream. A text or bytes are a payload. An arrival ahead of the clock moves the clock there first. */
   async push(stream: string, ...records: readonly (FedRecord | string | Uint8Array)[]): Promise<void> {
-    const feed = this.#feeds.get(stream);
-    if (!feed) throw new TypeError(`The stream \`${stream}\` has no source to be fed.`);
+    const feed = this.#feedOf(stream);
     this.#running();
     for (const given of records) {
       const record = typeof given === 'string' || given instanceof Uint8Array ? { payload: given } : given;
@@ -149,6 +155,18 @@ export class TopologyDriver {
     await this.#settle();
   }
 
+  /**
+   * Takes a partition of a stream's source away, as when it goes to another process, and gives it back: what follows runs on new steps, with
+   * the state and the position that a checkpoint has carried over. The other partitions go on meanwhile.
+   */
+  async rebalance(stream: string, partition = 0): Promise<void> {
+    await this.#settle();
+    this.#running();
+    await this.#feedOf(stream).move(partition);
+    await this.#settle();
+    for (const collector of this.#collectors.values()) collector.confirm();
+  }
+
   /** Ends every input: open windows close, and the run is over. */
   async end(): Promise<void> {
     const run = this.#running();
@@ -164,6 +182,12 @@ export class TopologyDriver {
     const collector = this.#collectors.get(endOfStream(streamOrSink)) ?? this.#collectors.get(streamOrSink);
     if (!collector) throw new TypeError(`The plan has neither a stream nor a sink \`${streamOrSink}\`.`);
     return collector.records;
+  }
+
+  #feedOf(stream: string): Feed {
+    const feed = this.#feeds.get(stream);
+    if (!feed) throw new TypeError(`The stream \`${stream}\` has no source to be fed.`);
+    return feed;
   }
 
   #running(): Run {

@@ -93,10 +93,38 @@ describe('a topology on virtual time', () => {
     await expect(driver.push('readings', 'x')).rejects.toThrow('ended');
   });
 
+  test('a partition that moves takes its state and its event time along, and the others stay', async () => {
+    const plan = topology('partitioned')
+      .stream('readings')
+      .from(from.kafka({ brokers: 'x:1', topic: 't', keyedBy: 'id', time: { field: 'ts', unit: 'ms' } }))
+      .keyBy('id')
+      .windowLast({ every: '1m' }, { id: 'latest' })
+      .print()
+      .plan();
+    const driver = await TopologyDriver.start(plan, catalogue, { partitions: { readings: 2 } });
+    const on = (partition: number, id: string, seconds: number, n: number) => ({
+      partition,
+      value: { id, n, ts: at(seconds) },
+    });
+    await driver.push('readings', on(0, 'a', 10, 1), on(1, 'b', 10, 2), on(0, 'a', 59, 3));
+    await driver.rebalance('readings', 0);
+    await driver.push('readings', on(0, 'a', 60, 4));
+    expect(numbers(driver)).toEqual(['a:3']);
+    // Its window has closed before the move, and stays closed after another one.
+    await driver.rebalance('readings', 0);
+    await driver.push('readings', on(0, 'a', 59, 5), on(1, 'b', 11, 6));
+    expect(driver.output('deadLetters').map(({ value }) => (value as { code: string }).code)).toEqual(['late']);
+    await driver.end();
+    expect([...numbers(driver)].sort()).toEqual(['a:3', 'a:4', 'b:6']);
+    const other = await TopologyDriver.start(plan, catalogue, { partitions: { readings: 2 } });
+    await expect(other.rebalance('readings', 2)).rejects.toThrow('no partition 2');
+    await expect(other.push('readings', on(2, 'a', 1, 1))).rejects.toThrow('no partition 2');
+  });
+
   test('crashes, checkpoints, stops and batches anywhere change nothing of what comes out', async () => {
     const action = fc.oneof(
       { weight: 4, arbitrary: fc.record({ id: fc.constantFrom('a', 'b'), seconds: fc.nat({ max: 400 }) }) },
-      fc.constantFrom('crash' as const, 'stop' as const, 'checkpoint' as const),
+      fc.constantFrom('crash' as const, 'stop' as const, 'checkpoint' as const, 'rebalance' as const),
     );
     await fc.assert(
       fc.asyncProperty(fc.array(action, { maxLength: 25 }), async (actions) => {
@@ -107,7 +135,8 @@ describe('a topology on virtual time', () => {
           if (typeof one === 'object') {
             all.push(reading(one.id, one.seconds, all.length));
             await broken.push('readings', all.at(-1)!);
-          } else {
+          } else if (one === 'rebalance') await broken.rebalance('readings');
+          else {
             await broken[one]();
             if (one !== 'checkpoint') await broken.restore();
           }
