@@ -8,6 +8,7 @@ import { type LawCase, type LawName, lawNames, stepLaws } from './step-laws.ts';
 
 export { type Arrival, type ArrivalOptions, arrivals, type Coming, keys } from './arbitraries.ts';
 export type { LawSubject, Seen } from './law-run.ts';
+export { recordsOf } from './schema-values.ts';
 export { type LawName, lawNames } from './step-laws.ts';
 
 /** How often a law is tried, and from which seed. */
