@@ -23,7 +23,9 @@ export function inOrder(streams: Streams, report: Report): DraftStream[] {
             hint:
               stream.from.length > 0 && next.from.some(({ to: before }) => before === stream.name)
                 ? 'Let one of them begin with a source, or take the others out of its `from`.'
-                : 'Records would never come to an end. Send rejected ones to a stream that does not feed the step that rejects them, or `drop` them there.',
+                : next.steps.flatMap(inputsOf).some(({ to: read }) => read === stream.name)
+                  ? 'A step cannot take in what is made of its own records: name a stream that comes before it.'
+                  : 'Records would never come to an end. Send rejected ones to a stream that does not feed the step that rejects them, or `drop` them there.',
           },
         );
       }

@@ -4,13 +4,16 @@ import {
   defineSource,
   defineStep,
   duration,
+  type Expression,
   expression,
   field,
+  inputStream,
   jsonSchema,
   path,
   type RecordType,
   secret,
   size,
+  streamCondition,
   streamName,
   Type,
   template,
@@ -179,8 +182,30 @@ export const branch = defineStep({
   create: unused,
 });
 
+export const pair = defineStep({
+  name: 'pair',
+  summary: 'Takes in another stream.',
+  options: Type.Object({ with: inputStream({ description: 'A stream.', examples: ['prices'] }) }, closed),
+  shorthand: 'with',
+  keyed: true,
+  timed: true,
+  examples: [],
+  create: unused,
+});
+export const split = defineStep({
+  name: 'split',
+  summary: 'Sends every record elsewhere.',
+  options: Type.Unsafe<Readonly<Record<string, Expression>>>({
+    type: 'object',
+    patternProperties: { '^': streamCondition({ description: 'A condition.' }) },
+  }),
+  examples: [],
+  ends: () => true,
+  create: unused,
+});
+
 export const sources = { broker, log, kafka };
-export const steps = { keyBy, validate, windowLast, map, set, filter, branch };
+export const steps = { keyBy, validate, windowLast, map, set, filter, branch, pair, split };
 export const sinks = { log: logSink, kafka: kafkaSink, show };
 export const catalogue: readonly Definition[] = [
   ...Object.values(sources),
