@@ -184,6 +184,22 @@ describe('lookup', () => {
     expect(push(start(), [event('row', 99, 3)]).rejectedCodes()).toEqual(['late']);
   });
 
+  test('a row that has been replaced is known for `keepFor`, also when rows have been swept meanwhile', () => {
+    const driver = push(
+      driverOf({ ...plain, keepFor: 10 }),
+      [100, 105, 112, 116].map((time, n) => event('row', time, n)),
+    );
+    expect(push(driver, [event('record', 106, 9)]).output).toMatchObject([{ value: { row: 1 } }]);
+  });
+
+  test('of two rows at the watermark the one further on in its source counts, also when it removes and came first', () => {
+    const rows = [event('row', 100, 7, { removes: true }), event('row', 100, 3)];
+    for (const events of [rows, rows.toReversed()])
+      expect(push(driverOf(plain).advanceTo(100), [...events, event('record', 100, 9)]).end()).toMatchObject([
+        { value: { row: null } },
+      ]);
+  });
+
   test('`latest` answers at once with the row that arrived last, needs no time and says that a replay may differ', () => {
     const driver = new Driver(definition, { table: 't', as: 'row', asOf: 'latest' });
     const at = (value: unknown, time = Number.NaN) => new StreamRecord(value, 'k', time);
