@@ -17,7 +17,7 @@ import {
 } from './check.ts';
 import { input } from './input.ts';
 
-const fed: Fed[] = [...input({ records: 2_000, seed: 7, base: 1_700_000_000_000, partitions: 2 })].map(
+const fed: Fed[] = [...input({ records: 1_000, seed: 7, base: 1_700_000_000_000, partitions: 2 })].map(
   ({ partition: _, ...record }) => record,
 );
 
@@ -78,8 +78,8 @@ function renumbered(reads: readonly Read[]): Read[] {
 test('histories without a fault have none', () => {
   const verdict = judged(faultless());
   expect(verdict.wrong).toBe(0);
-  expect(verdict).toMatchObject({ fed: 2_002, passed: 2_002 });
-  expect(verdict.windows).toBeGreaterThan(100);
+  expect(verdict).toMatchObject({ fed: 1_002, passed: 1_002 });
+  expect(verdict.windows).toBeGreaterThan(80);
   expect(table(verdict)).toMatch(/exactly once$/);
 });
 
@@ -190,7 +190,7 @@ function swapped(reads: readonly Read[], at: number): Read[] | undefined {
 
 test('two records of a key that change places are out of order; two of different keys are not', () => {
   fc.assert(
-    fc.property(fc.nat(1_900), (at) => {
+    fc.property(fc.nat(900), (at) => {
       const histories = faultless();
       const passed = swapped(histories.passed, at);
       fc.pre(passed !== undefined);
@@ -203,6 +203,15 @@ test('two records of a key that change places are out of order; two of different
   const [a, b] = histories.passed.slice(other - 1, other + 1) as [Read, Read];
   const passed = renumbered(histories.passed.with(other - 1, b).with(other, a));
   expect(countsOf({ ...histories, passed })).toEqual({});
+});
+
+test('a record that comes again in another partition, at the same offset, is there twice', () => {
+  const histories = faultless();
+  const first = histories.passed[0]!;
+  const partition = 1 - first.partition;
+  // Nothing else is in that partition, so that its offsets tell nothing.
+  const passed = [first, { ...first, partition }];
+  expect(judged({ ...histories, passed }).counts.get('duplicated')).toBe(1);
 });
 
 test('two windows of a key that change places are out of order', () => {
@@ -226,6 +235,8 @@ test('a reader that loses its own place and reads a record again is no fault; an
   const { passed, windows } = faultless();
   const again = [...passed, ...passed.slice(-10)];
   expect(countsOf({ passed: again, windows: [...windows, ...windows.slice(-3)], rejected: [] })).toEqual({});
+  const other = edited(passed.at(-1)!, { id: passed.at(-1)!.value === passed[0]!.value ? 1 : 0 });
+  expect(judged({ passed: [...passed, other], windows, rejected: [] }).counts.get('offset twice')).toBe(1);
   const { partition, offset } = passed[0]!;
   const last = passed.length - 1;
   const replaced = passed.with(last, { ...passed[last]!, partition, offset });

@@ -24,6 +24,18 @@ export interface CourseOptions {
 const partitions = 6;
 const outputs = ['passed', 'windows', 'rejected'] as const;
 let count = 0;
+const open = new Set<Course>();
+
+/** Ctrl-C and SIGTERM leave nothing behind either. */
+function closeOnSignals(): void {
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)
+    process.once(signal, () => {
+      void Promise.allSettled([...open].map((course) => course.close())).then(() => process.exit(code));
+    });
+}
 
 /** All that a test under faults needs around the instances: topics, a feeder, readers that read all the time, and the judge. */
 export class Course {
@@ -39,6 +51,8 @@ export class Course {
 
   static async open(options: CourseOptions): Promise<Course> {
     const course = new Course(options);
+    if (count === 1) closeOnSignals();
+    open.add(course);
     try {
       await course.#prepare();
       return course;
@@ -143,6 +157,7 @@ export class Course {
 
   /** Removes topics, processes and folders. */
   async close(): Promise<void> {
+    if (!open.delete(this)) return;
     for (const instance of this.#instances) {
       instance.pause(false);
       await instance.kill();

@@ -59,7 +59,7 @@ export async function killRounds(options: Rounds): Promise<Outcome> {
 async function fate(course: Course, instance: Instance, random: () => number): Promise<void> {
   if (random() < 0.25) return sleep(300 + random() * 1_500);
   const before = course.read.passed;
-  await until(() => course.read.passed > before || !instance.running, 20_000);
+  await until(() => course.read.passed > before || !instance.running, 120_000);
   await sleep(random() ** 2 * 2_000);
 }
 

@@ -12,11 +12,11 @@ export async function scaleOutAndIn(given: CourseOptions): Promise<Outcome> {
   const trouble: string[] = [];
   const instances: Instance[] = [];
   const size = async (count: number) => {
-    const settled = await until(async () => (await course.settled()) === count, 60_000);
-    if (!settled) trouble.push(`The group did not settle with ${count} instances within 60 s.`);
+    const settled = await until(async () => (await course.settled()) === count, 180_000);
+    if (!settled) trouble.push(`The group did not settle with ${count} instances within 180 s.`);
     const before = course.read.passed;
-    const goesOn = await until(() => course.read.passed > before, 30_000);
-    if (!goesOn) trouble.push(`Nothing came out for 30 s with ${count} instances.`);
+    const goesOn = await until(() => course.read.passed > before, 120_000);
+    if (!goesOn) trouble.push(`Nothing came out for 120 s with ${count} instances.`);
     await sleep(1_500);
   };
   try {

@@ -90,7 +90,7 @@ async function kill(
     if (random() < 0.25) await sleep(300 + random() * 1_500);
     else {
       const before = await ended(admin, 'echo');
-      await until(async () => !instance.running || (await ended(admin, 'echo')) > before, 30_000);
+      await until(async () => !instance.running || (await ended(admin, 'echo')) > before, 120_000);
       await sleep(random() * 1_500);
     }
     if (instance.fell) throw new Error(`Round ${round}: ${instance.fell}`);

@@ -7,7 +7,7 @@ import { Progress } from './progress.ts';
 import { sleep, until } from './wait.ts';
 
 /** Longer than any session, so that the group gives the partitions of a stopped process to the other. */
-const takeOverMs = 60_000;
+const takeOverMs = 180_000;
 
 /**
  * Two instances share the work. Again and again one is stopped in its tracks with work in its hands, until the group has given all to
@@ -64,7 +64,7 @@ async function both(course: Course): Promise<void> {
     throw new Error(`The group did not settle with both instances within ${takeOverMs / 1_000} s.`);
 }
 
-/** The group has one member left, and what is fed comes out of it. */
+/** The group has one member left. */
 async function takenOver(course: Course): Promise<void> {
   if (!(await until(async () => (await course.settled()) === 1, takeOverMs)))
     throw new Error(`The group did not give up the stopped instance within ${takeOverMs / 1_000} s.`);
