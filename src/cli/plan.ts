@@ -4,7 +4,7 @@ import { stepIdentities } from '../engine/checkpoint.ts';
 import { compareState, type StateVerdict } from '../engine/compatible.ts';
 import { definitionOf } from '../engine/graph.ts';
 import { checkpointOf } from '../engine/state-folder.ts';
-import type { Delivery, SinkDefinition, StepDefinition } from '../operator.ts';
+import type { Delivery, SinkDefinition, StepDefinition, TimeOption } from '../operator.ts';
 import { committingSource, type Plan, type PlanStep } from '../topology/plan.ts';
 import { planToJson } from '../topology/plan-json.ts';
 import { stateToOptions } from '../topology/state-options.ts';
@@ -120,8 +120,8 @@ function describeStep(step: PlanStep, plan: Plan): string[] {
   }
   const reason = notReplayable(step);
   if (reason !== undefined) lines.push(`  ${''.padEnd(12)} ${pc.yellow('not replayable')}: ${reason}`);
-  const { time } = (step.options ?? {}) as { time?: unknown };
-  if (time === 'arrival') {
+  const { time } = (step.options ?? {}) as { time?: TimeOption };
+  if (time === 'arrival' || (typeof time === 'object' && time.from === 'arrival')) {
     lines.push(
       `  ${''.padEnd(12)} ${pc.yellow('time: arrival')} — a replay sees the stored arrival times, another run of the devices does not.`,
     );

@@ -57,7 +57,7 @@ const reading = (n: number, ts: number) => ({
   arrival: at(100),
 });
 
-async function running(checkpointMs = 1_000) {
+async function running(checkpointMs: number | undefined = 1_000, checkpointRecords?: number) {
   const manual = new ManualSource();
   const target = new TestTarget();
   const results = new TestTarget();
@@ -67,7 +67,13 @@ async function running(checkpointMs = 1_000) {
   const log = new TestLog();
   log.bounded = false;
   const definitions = [manualSource('manual', manual), testSink('target', target), testSink('results', results)];
-  const run = await Run.start(options(plan, definitions, { ports, store, checkpointMs }));
+  const run = await Run.start(
+    options(plan, definitions, {
+      ...{ ports, store },
+      ...(Number.isFinite(checkpointMs) && { checkpointMs }),
+      ...(checkpointRecords !== undefined && { checkpointRecords }),
+    }),
+  );
   return { manual, target, results, ports, store, log, run };
 }
 
@@ -93,6 +99,39 @@ test('a partition that only our own sink holds up is not silent', async () => {
 });
 
 describe('a checkpoint', () => {
+  test('is taken every 5 s unless told otherwise, and only when there is something new', async () => {
+    // Not a number of ms: the default.
+    const { manual, ports, store, log, run } = await running(Number.NaN);
+    // Its window is not due for long: no step of silence is written meanwhile.
+    log.add('0', reading(1, 150));
+    manual.assign('0', log);
+    await until(() => run.status().partitions[0]?.read === 1);
+    ports.clock.advance(4_999);
+    await turns();
+    expect(store.commits).toBe(0);
+    ports.clock.advance(1);
+    await until(() => store.commits === 1);
+    await turns();
+    ports.clock.advance(5_000);
+    await turns();
+    expect(store.commits).toBe(1);
+    await run.stop();
+  });
+
+  test('is taken after so many records, not after one less', async () => {
+    const { manual, store, log, run } = await running(1e12, 3);
+    log.batchSize = () => 1;
+    log.add('0', reading(1, 1), reading(2, 2));
+    manual.assign('0', log);
+    await until(() => run.status().partitions[0]?.read === 2);
+    await turns();
+    expect(store.commits).toBe(0);
+    log.add('0', reading(3, 3));
+    await until(() => store.commits === 1);
+    expect(manual.context.position('0')).toBe(3);
+    await run.stop();
+  });
+
   test('is committed, and told to the sources, before the next one is taken', async () => {
     const { manual, ports, store, log, run } = await running();
     const slow = barrier();
