@@ -381,9 +381,9 @@ export interface SourceDefinition<S extends TSchema = TSchema> extends Common<S>
   readonly replays?: boolean;
   /** The values of `time` that need no field: `arrival`, `kafka`. */
   readonly times: readonly string[];
-  /** Several partitions, each with a task of its own. `key` says what their records are partitioned by. */
+  /** Several partitions, each with a task of its own. `partitionedBy` says what their records are partitioned by. */
   readonly partitioned?: boolean;
-  /** The field that the partitions of this source are known to be a function of, or `key` for the source's own key. */
+  /** The field of the payload that the partitions of this source are known to be a function of; none when nothing is known. */
   partitionedBy?(options: Static<S>): string | undefined;
   /** What is known of the decoded value before any `validate`. */
   type?(options: Static<S>): RecordType;

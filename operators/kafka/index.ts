@@ -65,7 +65,7 @@ export const kafkaSource = defineSource({
   times: ['arrival', 'kafka'],
   replays: true,
   partitioned: true,
-  partitionedBy: ({ keyedBy }) => keyedBy ?? 'key',
+  partitionedBy: ({ keyedBy }) => keyedBy,
   check({ brokers, topic, topics }, check) {
     checkBrokers(brokers, check);
     if ((topic === undefined) === (topics === undefined)) {

@@ -287,6 +287,24 @@ describe('records', () => {
     await expect(open({}, { positions: { '0': 5 } })).rejects.toThrow(/holds messages 0 to 4/);
   });
 
+  test('are all there only while we are connected and each is durable and read: else silence may be ours', async () => {
+    const slow = slowJournal();
+    const run = await open({}, slow.setup);
+    const partition = run.partitions.get('0')!;
+    const connection = await broker.subscribed();
+    await until('caught up', () => partition.caughtUp);
+    connection.publish(1, 'one');
+    await until('the append', () => slow.waiting.length === 1);
+    expect(partition.caughtUp).toBe(false);
+    slow.openUp();
+    await until('the ack', () => connection.ids('puback').length === 1);
+    expect(partition.caughtUp).toBe(false);
+    await pull(partition, 1);
+    expect(partition.caughtUp).toBe(true);
+    await broker.stop();
+    await until('a lost connection', () => !partition.caughtUp);
+  });
+
   test('pull ends with null when the run ends', async () => {
     const run = await open();
     const pulling = run.partitions.get('0')!.pull({ records: 1, bytes: 1 });

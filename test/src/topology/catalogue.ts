@@ -61,7 +61,7 @@ export const log = defineSource({
   }),
   times: ['arrival', 'kafka'],
   partitioned: true,
-  partitionedBy: ({ keyedBy }) => keyedBy ?? 'key',
+  partitionedBy: ({ keyedBy }) => keyedBy,
   examples: [],
   open: unused,
 });
