@@ -61,6 +61,8 @@ export class SourceHost {
   readonly #definition: SourceDefinition;
   readonly #context: HostContext;
   readonly #readers = new Map<string, Reader>();
+  /** Partitions that are given back only to be claimed again: without them nothing has ended. */
+  readonly #returning = new Set<string>();
   #open: OpenSource | undefined;
   #closed = false;
   #noted = new Map<string, Position>();
@@ -78,7 +80,7 @@ export class SourceHost {
 
   /** All partitions that will ever be are here and have come to their end. */
   get ended(): boolean {
-    return this.complete && [...this.#readers.values()].every(({ input }) => input.ended);
+    return this.complete && this.#returning.size === 0 && [...this.#readers.values()].every(({ input }) => input.ended);
   }
 
   get readers(): Iterable<Readonly<Reader>> {
@@ -98,6 +100,7 @@ export class SourceHost {
 
   /** The work on a partition since its last commit was dropped: the source has to claim and assign it again. */
   restart(partition: string, fenced: boolean): void {
+    if (!fenced) this.#returning.add(partition);
     this.#open?.restart?.(partition, fenced);
   }
 
@@ -165,6 +168,7 @@ export class SourceHost {
       finished: Promise.resolve(),
     };
     this.#readers.set(partition.id, reader);
+    this.#returning.delete(partition.id);
     reader.finished = this.#read(reader).catch((error) => this.#context.fail(input.placed(error)));
   }
 

@@ -165,6 +165,19 @@ describe('where state lives with the source', () => {
     await run.stop();
   });
 
+  test('a partition that is read again has not ended: a bounded run waits for it', async () => {
+    const ledger = new Ledger();
+    ledger.log.bounded = true;
+    ledger.log.add('0', reading('a', 1, 0), reading('a', 2, 5));
+    const { run, member } = await instance(ledger);
+    let asked = 0;
+    ledger.beforeWrite = () => (asked++ === 0 ? new TransactionError('Out of order.', false) : undefined);
+    await member.assign(['0']);
+    member.context.complete();
+    await run.done;
+    expect(ledger.committed.filter(({ id }) => id.startsWith('in/'))).toHaveLength(2);
+  });
+
   test('the status adds up what the sinks of all partitions have written', async () => {
     const ledger = new Ledger();
     ledger.log.add('0', reading('a', 1, 0)).add('1', reading('b', 2, 0), reading('b', 3, 0));
