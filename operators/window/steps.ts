@@ -23,7 +23,9 @@ export function sessionWindows(given: Options, id: string): Step<Pane[]> {
       const { time } = record;
       const held = step.state ?? [];
       const near = held.filter((pane) => touches(pane, time)).sort((a, b) => a.start - b.start);
-      if (near.length === 0 && closes(time) <= step.watermark) return late(record, endOf(time), step);
+      // Older than all that it would join, it would begin the session, perhaps where one that has closed began: two results of one name.
+      const begins = near[0] === undefined || time < near[0].start;
+      if (begins && closes(time) <= step.watermark) return late(record, endOf(time), step);
       if (panes.refuses(record, step)) return;
       const session =
         near.length === 0 ? panes.open(time, endOf(time), record) : near.reduce((a, b) => panes.merge(a, b));

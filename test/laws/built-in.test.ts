@@ -9,7 +9,7 @@ const all: [string, StepDefinition][] = Object.entries(steps as Record<string, u
   .filter(([name]) => !unstated.includes(name))
   .map(([name, definition]) => [name, definition as StepDefinition]);
 
-test.each(all)('`%s` keeps the laws of a step', async (name, definition) => {
+test.each(all)('`%s` keeps the laws of a step', { timeout: 300_000 }, async (name, definition) => {
   const known = settings[name] ?? [];
   expect(
     known.length,

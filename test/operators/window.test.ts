@@ -186,10 +186,29 @@ describe('window: sessions', () => {
     ]);
   });
 
-  test('a record whose own window has closed still joins a session that is open', () => {
-    const driver = new Driver(window, session).push(record(10_000), record(10_001, {}, 'b'), record(0));
+  test('a record whose own window has closed still joins a session that is open, when it lies within it', () => {
+    const driver = new Driver(window, session).push(record(0), record(10_000), record(20_000), record(5_000));
     expect(driver.rejectedCodes()).toEqual([]);
-    expect(bounds(driver.end())).toContainEqual([0, 20_000, 2]);
+    expect(bounds(driver.end())).toContainEqual([0, 30_000, 4]);
+  });
+
+  test('but does not begin it: it could begin where a session did that has closed, and two results would have one name', () => {
+    const driver = new Driver(window, session).push(record(0), record(11_000), record(10_000), record(0));
+    expect(driver.rejectedCodes()).toEqual(['late']);
+    expect(bounds(driver.end())).toEqual([
+      [0, 10_000, 1],
+      [10_000, 21_000, 2],
+    ]);
+  });
+
+  test('a record begins an open session as long as its own window is open, up to the last ms', () => {
+    for (const [ahead, codes] of [
+      [20_000, []],
+      [20_001, ['late']],
+    ] as const) {
+      const driver = new Driver(window, session).push(record(15_000), record(ahead), record(9_999 + 1));
+      expect(driver.rejectedCodes()).toEqual(codes);
+    }
   });
 
   test('is cut at multiples of `max` plus `offset`, in whatever order records come', () => {
