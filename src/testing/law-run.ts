@@ -26,6 +26,8 @@ export interface LawSubject {
   readonly mayHold?: boolean;
 }
 export interface Seen {
+  /** The further input that the record came from; `undefined` for the first. */
+  readonly stream: string | undefined;
   readonly before: readonly StreamRecord[];
   readonly results: readonly StreamRecord[];
 }

@@ -138,7 +138,8 @@ function partitions(subject: LawSubject, { arrivals, numbers }: LawCase): void {
 /** Every record is part of a result, is rejected, is held, or was ended on purpose; and no result comes of nothing. */
 function conservation(subject: LawSubject, { arrivals }: LawCase, whole: Trace): void {
   const { partOf = samePlace, mostResults = 1, mayEnd = () => false, mayHold = false } = subject;
-  const records = recordsOf(arrivals);
+  const coming = arrivals.filter(isComing);
+  const records = coming.map(({ record }) => record);
   const fail = (message: string): never => {
     throw new Violation(message, shown(arrivals), undefined, whole);
   };
@@ -147,10 +148,11 @@ function conservation(subject: LawSubject, { arrivals }: LawCase, whole: Trace):
   const waiting = new Set<unknown>();
   const refused = new Map<string, number>();
   for (const { record, code, message } of whole.rejected) {
-    if (code === 'step-failed') fail(`The step threw at ${showRecord(record)}: ${message}`);
+    // `process` rejects with this code too, in the words of its author.
+    if (code === 'step-failed' && message.startsWith('The step failed')) fail(`The step threw at ${showRecord(record)}: ${message}`);
     refused.set(placeOf(record), (refused.get(placeOf(record)) ?? 0) + 1);
   }
-  for (const [n, record] of records.entries()) {
+  for (const [n, { record, stream }] of coming.entries()) {
     const results = all.flatMap((result, at) => (partOf(record, result) ? [at] : []));
     for (const at of results) uses[at]!++;
     const times = refused.get(placeOf(record)) ?? 0;
@@ -161,7 +163,7 @@ function conservation(subject: LawSubject, { arrivals }: LawCase, whole: Trace):
       continue;
     }
     if (results.length > mostResults) fail(`${showRecord(record)} is part of ${results.length} results.`);
-    if (results.length === 0 && !mayHold && !mayEnd(record, { before: records.slice(0, n), results: all }))
+    if (results.length === 0 && !mayHold && !mayEnd(record, { stream, before: records.slice(0, n), results: all }))
       fail(`${showRecord(record)} is gone: it is part of no result, and was not rejected.`);
     if (results.every((at) => at >= whole.before.output && at < whole.output.length) && results.length > 0)
       waiting.add(record.key);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { concatMap, of } from 'rxjs';
-import type { StreamRecord } from '../../src/operator.ts';
-import { type ArrivalOptions, arrivals, type LawSetting } from '../../src/testing/laws.ts';
+import type { Process, StreamRecord } from '../../src/operator.ts';
+import { type ArrivalOptions, arrivals, type LawSetting, type Seen } from '../../src/testing/laws.ts';
 
 const updates: Partial<LawSetting> = {
   mostResults: Number.POSITIVE_INFINITY,
@@ -10,8 +10,23 @@ const updates: Partial<LawSetting> = {
   },
 };
 
-/** Steps whose laws nobody has stated yet. A new step does not belong here: it belongs into `settings`. */
-export const unstated: readonly string[] = ['join', 'lag', 'lookup', 'pipe', 'process', 'sort'];
+/** Gathers what comes in every four seconds of a key, as a window would: with a timer for the end of each. */
+const gathersIds: Process<{ id: number }, { id: number; end: number }[], { ids: number[] }> = {
+  state: () => [],
+  onRecord({ time, value }, step) {
+    const end = (Math.floor(time / 4_000) + 1) * 4_000;
+    if (Number.isNaN(time)) return step.reject('It has no time.');
+    if (end <= step.watermark) return step.late('It has gone by.');
+    step.state.push({ id: value.id, end });
+    step.timer(end);
+  },
+  onTimer(at, _key, step) {
+    const due = step.state.filter(({ end }) => end <= at);
+    if (due.length > 0) step.emit({ ids: due.map(({ id }) => id) });
+    if (due.length < step.state.length) step.state = step.state.filter(({ end }) => end > at);
+    else step.forget();
+  },
+};
 
 /**
  * How the laws are checked for each built-in step, by its name: one setting or more, each with options and input. Where a result does not
@@ -61,7 +76,7 @@ export const settings: Readonly<Record<string, readonly LawSetting[]>> = {
     input: input({ inputs: ['b'], value: objects(), numbered: 'id' }),
     partOf: paired,
     mostResults: Number.POSITIVE_INFINITY,
-    mayEnd: () => type !== 'outer',
+    mayEnd: (_, { stream }) => type === 'inner' || (type === 'left' && stream === 'b'),
     except: {
       partitions: 'A pair comes with its second record: the order of pairs is that in which their records come.',
     },
@@ -75,8 +90,7 @@ export const settings: Readonly<Record<string, readonly LawSetting[]>> = {
     { options: { as: 'before', fields: ['n', 'x.y'] }, input: input() },
   ],
   lookup: [
-    // A row is part of many results, or of none.
-    { options: { table: 'b', as: 'row' }, input: input({ inputs: ['b'], timeless: true }), mayEnd: () => true },
+    { options: { table: 'b', as: 'row' }, input: input({ inputs: ['b'], timeless: true }), mayEnd: isRow },
     {
       options: { table: 'b', as: 'row', keepFor: '2s', type: 'inner' },
       outOfOrderMs: 1_000,
@@ -86,7 +100,7 @@ export const settings: Readonly<Record<string, readonly LawSetting[]>> = {
     {
       options: { table: 'b', as: 'row', asOf: 'latest' },
       input: input({ inputs: ['b'], timeless: true }),
-      mayEnd: () => true,
+      mayEnd: isRow,
       except: { partitions: 'The latest row is the one that arrived last.' },
     },
   ],
@@ -94,6 +108,23 @@ export const settings: Readonly<Record<string, readonly LawSetting[]>> = {
   merge: [{ options: { with: ['b', 'c'] }, input: input({ inputs: ['b', 'c'] }) }],
   partition: [{ options: { count: 3 }, input: input({ key: fc.constantFrom('a', 'b', 1, true, undefined) }) }],
   pipe: [{ options: { operators: concatMap((value) => of(value, [value])) }, input: input(), mostResults: 2 }],
+  process: [
+    {
+      options: {
+        state: () => ({ seen: 0 }),
+        onRecord(record, step) {
+          const { state } = step as { state: { seen: number } };
+          state.seen++;
+          step.emit({ seen: state.seen });
+          if (state.seen % 2 === 0) step.emit({ even: record.value });
+          if (state.seen === 3) step.forget();
+        },
+      } satisfies Process<unknown, unknown, unknown>,
+      input: input({ timeless: true }),
+      mostResults: 2,
+    },
+    { options: gathersIds, outOfOrderMs: 1_000, input: input({ value: objects(), numbered: 'id' }), partOf: gathered },
+  ],
   select: [
     { options: { keep: ['n', 'x.y'] }, input: input() },
     { options: { drop: ['x.y'] }, input: input() },
@@ -191,6 +222,15 @@ function windowed(
 // The number of a left record stands in the result itself, that of a right one in its field.
 function paired({ value }: StreamRecord, result: StreamRecord): boolean {
   return [result.value, field(result.value, 'other')].some((one) => field(one, 'id') === field(value, 'id'));
+}
+
+// A row of a table is part of many results, or of none.
+function isRow(_: StreamRecord, { stream }: Seen): boolean {
+  return stream !== undefined;
+}
+
+function gathered({ value }: StreamRecord, result: StreamRecord): boolean {
+  return (field(result.value, 'ids') as unknown[]).includes(field(value, 'id'));
 }
 
 function inWindow({ key, time }: StreamRecord, { key: its, window }: StreamRecord): boolean {
