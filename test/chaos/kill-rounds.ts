@@ -3,11 +3,14 @@ import { table, type Verdict } from './check.ts';
 import { Course, type CourseOptions } from './course.ts';
 import { randomFrom } from './input.ts';
 import type { Instance } from './instance.ts';
+import { OwnBroker } from './own-broker.ts';
 import { Progress } from './progress.ts';
 import { sleep, until } from './wait.ts';
 
 export interface Rounds extends CourseOptions {
   readonly rounds: number;
+  /** In so many of the rounds it is the broker that is killed. */
+  readonly brokerKills?: number;
 }
 
 export interface Outcome {
@@ -22,7 +25,17 @@ export interface Outcome {
  * while they commit. What came out in the end is judged.
  */
 export async function killRounds(options: Rounds): Promise<Outcome> {
-  const { rounds, seed } = options;
+  if (!options.brokerKills) return await withBroker(options, undefined);
+  const broker = await OwnBroker.start();
+  try {
+    return await withBroker({ ...options, brokers: broker.address }, broker);
+  } finally {
+    await broker.remove();
+  }
+}
+
+async function withBroker(options: Rounds, broker: OwnBroker | undefined): Promise<Outcome> {
+  const { rounds, seed, brokerKills = 0 } = options;
   const random = randomFrom(seed ^ 0x5eed);
   const progress = new Progress('chaos');
   const course = await Course.open(options);
@@ -35,11 +48,18 @@ export async function killRounds(options: Rounds): Promise<Outcome> {
       const roundMs = round === 1 ? 3_000 : (1_000 * progress.seconds) / (round - 1);
       await course.feedUntil(fate(course, instance, random), roundMs * (rounds - round + 1));
       if (instance.fell) trouble.push(`Round ${round}: ${instance.fell}`);
-      await instance.kill();
-      await course.dismiss();
+      const ofBroker = Math.floor((round * brokerKills) / rounds) > Math.floor(((round - 1) * brokerKills) / rounds);
+      if (broker && ofBroker) {
+        await broker.crash();
+        await sleep(random() * 3_000);
+        await broker.resume();
+      } else {
+        await instance.kill();
+        await course.dismiss();
+      }
       const { passed, windows } = course.read;
       if (passed === before) idle++;
-      instance = course.start();
+      if (!instance.running) instance = course.start();
       progress.round(round, rounds, `${course.feeder.fed} fed, ${passed} passed on, ${windows} windows`);
       if (trouble.length >= 5) break;
     }
@@ -47,7 +67,7 @@ export async function killRounds(options: Rounds): Promise<Outcome> {
     const text = [
       ...trouble.map((line) => `✗ ${line}`),
       table(verdict),
-      `${rounds} kills, ${idle} of them before anything had come out, seed ${seed}, ${progress.seconds} s`,
+      `${rounds} kills${broker ? `, ${brokerKills} of the broker` : ''}, ${idle} of them before anything had come out, seed ${seed}, ${progress.seconds} s`,
     ].join('\n');
     return { verdict, trouble, text };
   } finally {
@@ -74,6 +94,7 @@ export function options(given: { rounds: string; records: string }): Rounds {
       delivery: { type: 'string', default: 'exactlyOnce' },
       brokers: { type: 'string', default: process.env['KAFKA_BROKERS'] ?? '127.0.0.1:9092' },
       histories: { type: 'string' },
+      'broker-kills': { type: 'string', default: '0' },
     },
   });
   return {
@@ -81,6 +102,7 @@ export function options(given: { rounds: string; records: string }): Rounds {
     rounds: Number(values.rounds),
     records: Number(values.records),
     seed: Number(values.seed),
+    brokerKills: Number(values['broker-kills']),
     delivery: values.delivery === 'atLeastOnce' ? 'atLeastOnce' : 'exactlyOnce',
   };
 }
