@@ -4,7 +4,7 @@ import { stepIdentities } from '../engine/checkpoint.ts';
 import { compareState, type StateVerdict } from '../engine/compatible.ts';
 import { definitionOf } from '../engine/graph.ts';
 import { checkpointOf } from '../engine/state-folder.ts';
-import type { Delivery, SinkDefinition, StepDefinition, TimeOption } from '../operator.ts';
+import type { Delivery, SinkDefinition, SourceDefinition, StepDefinition, TimeOption } from '../operator.ts';
 import { committingSource, type Plan, type PlanStep } from '../topology/plan.ts';
 import { planToJson } from '../topology/plan-json.ts';
 import { stateToOptions } from '../topology/state-options.ts';
@@ -72,9 +72,18 @@ function delivery(step: PlanStep, plan: Plan): Delivery {
 }
 
 function notReplayable({ kind, operator, options }: PlanStep): string | undefined {
+  if (kind === 'source') return arrivalTold(operator, options as { time?: TimeOption });
   if (kind !== 'step') return undefined;
   const definition: StepDefinition = definitionOf(catalogue, 'step', operator);
   return definition.notReplayable?.(options);
+}
+
+function arrivalTold(operator: string, { time }: { time?: TimeOption }): string | undefined {
+  if (time !== 'arrival' && !(typeof time === 'object' && time.from === 'arrival')) return undefined;
+  const { replays }: SourceDefinition = definitionOf(catalogue, 'source', operator);
+  return replays
+    ? 'Its event time is when records reach us: what is read again, after a crash too, has other times. Take the time from a field.'
+    : 'Its event time is when records reached us: a restart sees the same, another run of the devices does not.';
 }
 
 function describe(plan: Plan): string {
@@ -120,11 +129,5 @@ function describeStep(step: PlanStep, plan: Plan): string[] {
   }
   const reason = notReplayable(step);
   if (reason !== undefined) lines.push(`  ${''.padEnd(12)} ${pc.yellow('not replayable')}: ${reason}`);
-  const { time } = (step.options ?? {}) as { time?: TimeOption };
-  if (time === 'arrival' || (typeof time === 'object' && time.from === 'arrival')) {
-    lines.push(
-      `  ${''.padEnd(12)} ${pc.yellow('time: arrival')} — a replay sees the stored arrival times, another run of the devices does not.`,
-    );
-  }
   return lines;
 }

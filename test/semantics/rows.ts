@@ -67,14 +67,14 @@ export const rows: Readonly<Record<number, Row>> = {
   1: {
     title: 'Time domain',
     decision:
-      'Event time. A source that feeds a window says where its time comes from; `time: arrival` has to be written, and `plan` says that another run would not see the same times.',
-    within: ['src/cli/plan.test.ts › of a source with `%s` says whether its windows depend on when records arrive'],
+      'Event time. A source that feeds a window says where its time comes from; `time: arrival` has to be written, and `plan` says what then is other when records are read again.',
+    within: ['src/cli/plan.test.ts › of a source %j says whether its times are others when it is read again'],
     beyond: [mistake('33-missing-time'), 'src/engine/time.test.ts › is not told at all without `time`'],
   },
   2: {
     title: 'Which timestamp',
     decision:
-      'A field with its unit, the Kafka timestamp, or the stored arrival. One that is missing, of another type or implausible rejects the record: `time-invalid`.',
+      'A field with its unit, the Kafka timestamp, or the arrival (behind MQTT it is kept with the message). One that is missing, of another type or implausible rejects the record: `time-invalid`.',
     within: [
       'src/engine/time.test.ts › is read from a field in %s',
       'src/engine/time.test.ts › is the arrival, or the Kafka timestamp, where that is asked for',

@@ -20,14 +20,17 @@ const source = (options: string) => `    - kafka: { brokers: "h:1", topic: t, ${
 const influx = '    - influx: { url: "http://h:1", org: o, bucket: b, token: t, measurement: m, tags: [id] }\n';
 
 describe('a plan', () => {
+  const mqtt = (time: string) => `    - mqtt: { url: "mqtt://h", topics: [a/+], qos: 1, ${time} }\n`;
   test.each([
-    ['time: kafka', []],
-    ['time: { field: ts, unit: ms }', []],
-    ['time: arrival', ['time: arrival']],
-    ['time: { from: arrival, idle: 5s }', ['time: arrival']],
-  ])('of a source with `%s` says whether its windows depend on when records arrive', async (time, expected) => {
-    const told = (await planOf(`${source(time)}    - print\n`)).filter((line) => line.includes('stored arrival times'));
-    expect(told.map((line) => line.trim().split(' — ')[0])).toEqual(expected);
+    [source('time: kafka'), []],
+    [source('time: { field: ts, unit: ms }'), []],
+    [source('time: arrival'), ['after a crash too']],
+    [source('time: { from: arrival, idle: 5s }'), ['after a crash too']],
+    [mqtt('time: arrival'), ['a restart sees the same']],
+    ['    - simulate: { count: 1 }\n', []],
+  ])('of a source %j says whether its times are others when it is read again', async (given, expected) => {
+    const told = (await planOf(`${given}    - print\n`)).filter((line) => line.includes('not replayable: '));
+    expect(told.map((line) => /a restart sees the same|after a crash too/.exec(line)?.[0])).toEqual(expected);
   });
 
   test.each([

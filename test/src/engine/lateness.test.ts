@@ -81,10 +81,15 @@ describe('a partition that wakes up with old records', () => {
   });
 
   test('never takes event time back, and what is not late yet is taken', async () => {
-    const { log, letters, runUntil } = await sleeping();
-    log.add('0', reading(at(30) - 1), reading(at(30)));
-    expect((await runUntil(planWith({ idle: '5s' }), 2)).watermark).toBe(at(30));
-    expect(letters()).toEqual([['was-idle', 0]]);
+    for (const [times, late] of [
+      [[at(30) - 1, at(20)], 2],
+      [[at(30) - 1, at(30)], 1],
+    ] as const) {
+      const { log, letters, runUntil } = await sleeping();
+      log.add('0', ...times.map((time) => reading(time)));
+      expect(await runUntil(planWith({ idle: '5s' }), 2)).toEqual({ late, watermark: at(30) });
+      expect(letters().map(([code]) => code)).toEqual(Array(late).fill('was-idle'));
+    }
   });
 });
 

@@ -62,6 +62,11 @@ describe('event time of a record', () => {
     expect(read(option, { ts: now + 10_000 })).toBe(now + 10_000);
     expect(read(option, { ts: now + 10_001 })).toMatch(/^time-future: .*`maxFuture` allows 10 s/);
     expect(read({ field: 'ts', unit: 'ms' }, { ts: now + 60_001 })).toMatch(/^time-future/);
+    const seconds = { field: 'a.ts', unit: 's', maxFuture: '10s' } as const;
+    expect(read(seconds, { a: { ts: now / 1_000 + 10 } })).toBe(now + 10_000);
+    expect(read(seconds, { a: { ts: now / 1_000 + 10.001 } })).toMatch(/^time-future/);
+    expect(read({ from: 'kafka', maxFuture: '10s' }, {}, { timestamp: now + 10_000 })).toBe(now + 10_000);
+    expect(read({ from: 'kafka', maxFuture: '10s' }, {}, { timestamp: now + 10_001 })).toMatch(/^time-future/);
   });
 
   test('is the arrival, or the Kafka timestamp, where that is asked for', () => {
