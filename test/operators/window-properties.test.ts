@@ -153,7 +153,8 @@ function sessionGroups(
     closed.push(...open.filter((records) => isOver(records, watermark)));
     open = open.filter((records) => !isOver(records, watermark));
     const near = open.filter((records) => connected(records, [record]));
-    if (near.length === 0 && isOver([record], watermark)) rejected.push([record.offset, 'late']);
+    const begins = near.every((records) => times(records).every((time) => record.time < time));
+    if (begins && isOver([record], watermark)) rejected.push([record.offset, 'late']);
     else if (isRefused(record)) rejected.push([record.offset, 'schema-violation']);
     else open = [...open.filter((records) => !near.includes(records)), [...near.flat(), record]];
     watermark = Math.max(watermark, record.time - behind);
@@ -307,6 +308,18 @@ describe('window', () => {
         const ids = input.slice(0, cut).map(({ offset }) => offset);
         const found = 'hopping' in options ? [...new Set(all)] : all;
         expect(found.sort((a, b) => a - b)).toEqual(ids);
+      }),
+      runs,
+    ));
+
+  test('gives no two sessions of a key that begin at one time', () =>
+    fc.assert(
+      fc.property(arrivals, waits, sessions, (input, wait, { options }) => {
+        const results = driverOf(options, wait)
+          .push(...input)
+          .end();
+        const names = results.map((r) => JSON.stringify([r.key, r.window!.start]));
+        expect(new Set(names).size).toBe(names.length);
       }),
       runs,
     ));
