@@ -52,6 +52,13 @@ describe('an example', () => {
     }
   });
 
+  test('04-service runs two topologies, tells of their health, and drains one of them', async () => {
+    const output = await run('04-service/service.ts');
+    expect(output).toContain('hot { generatorID:');
+    expect(output).toContain("health 200 [ 'running', 'running' ]");
+    expect(output).toMatch(/drained [123] drained/);
+  });
+
   test('every folder of examples has its test here', () => {
     const tested = readFileSync(new URL(import.meta.url).pathname, 'utf8');
     for (const name of readdirSync(join(root, 'examples'))) expect(tested).toContain(`${name}/`);
