@@ -80,6 +80,35 @@ const written: Record<string, () => Plan> = {
       .stream('rejected')
       .kafka({ brokers: kafka, topic: 'sensors.rejected' })
       .plan(),
+  'exactly-once.yaml': () =>
+    topology('exactly-once', {
+      folder,
+      description:
+        'Downsamples readings from one Kafka topic to another, each result exactly once: output, state and offsets are committed in one ' +
+        'transaction. Start it several times, each with a --state folder of its own, and the instances share the partitions.',
+      delivery: 'exactlyOnce',
+      state: { store: 'kafka', every: '1s' },
+      otherwise: 'rejected',
+    })
+      .stream('readings')
+      .from(
+        from.kafka({
+          brokers: kafka,
+          topic: 'emergency_generators',
+          start: 'earliest',
+          keyedBy: 'generatorID',
+          time: { field: 'ts', unit: 'ms', outOfOrder: '5s', idle: '1m' },
+        }),
+      )
+      .validate(schema)
+      .keyBy('generatorID')
+      .windowLast({ every: '1m', by: 'fuel' }, { id: 'latest' })
+      .map(alarm)
+      .set({ region: 'US' })
+      .kafka({ brokers: kafka, topic: 'kafka_downsampled', key: 'generatorID', createTopic: { partitions: 6 } })
+      .stream('rejected')
+      .kafka({ brokers: kafka, topic: 'generators.rejected', createTopic: { partitions: 1 } })
+      .plan(),
   'high-temperature.yaml': () =>
     topology('high-temperature', { folder })
       .stream('temperatures')
