@@ -119,6 +119,41 @@ describe('late records', () => {
   });
 });
 
+test('of partitions that share event time each goes on after a restart from its own newest record', async () => {
+  const time = { field: 'ts', unit: 'ms' };
+  const shared = planOf([
+    stream('left', [source('in', 'left', time)]),
+    stream('right', [source('in2', 'right', time)]),
+    stream(
+      'both',
+      [step('key', 'testKeyBy'), step('latest', 'windowLast', { every: '10s' }), sink('out', 'target')],
+      ['left', 'right'],
+    ),
+  ]);
+  const { target, store } = world();
+  const [left, right] = [new TestLog(), new TestLog()];
+  const definitions = [testSource('left', left), testSource('right', right), testSink('target', target)];
+  left.bounded = right.bounded = false;
+  left.add('0', reading(at(24)));
+  right.add('0', reading(at(12)));
+  const readAndStop = async (counts: readonly number[]) => {
+    const run = await Run.start(options(shared, definitions, { store }));
+    await until(
+      () =>
+        run
+          .status()
+          .partitions.map(({ read }) => read)
+          .join() === counts.join(),
+    );
+    const watermark = run.status().time?.[0]?.watermark;
+    await run.stop();
+    return watermark;
+  };
+  expect([await readAndStop([1, 1]), target.written.length]).toEqual([at(12), 0]);
+  right.add('0', reading(at(30)));
+  expect([await readAndStop([0, 1]), target.written.length]).toEqual([at(24), 1]);
+});
+
 test('a record exactly `maxFuture` ahead of its arrival moves event time; one a millisecond further does not', async () => {
   for (const [ahead, codes] of [
     [20_000, []],
