@@ -203,6 +203,8 @@ export interface StepDefinition<S extends TSchema = TSchema, State = unknown> ex
   updates?(options: Static<S>): boolean;
   /** With these options nothing goes on behind the step: every record is sent to another stream. */
   ends?(options: Static<S>): boolean;
+  /** Fields to which the step gives values of its own: what a source says of them holds no longer. Default: none that are known. */
+  writes?(options: Static<S>): readonly string[];
   /** Why a replay may give other results with these options; `undefined` when it does not. `penstock plan` says it. */
   notReplayable?(options: Static<S>): string | undefined;
   /** Type of what comes out; checks the options against the type that comes in. Default: unchanged. */

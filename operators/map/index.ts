@@ -54,6 +54,7 @@ with \`expression-failed\` and nothing of it goes on. In TypeScript \`map\` also
     if (Object.hasOwn(given, '__proto__')) check.problem(['__proto__'], forbidden, 'Choose another name.');
     return withFields(check.input, types);
   },
+  writes: (given) => (typeof given === 'function' ? [] : Object.keys(given)),
   create: (given) => (typeof given === 'function' ? fromFunction(given) : fromExpressions(given)),
 });
 

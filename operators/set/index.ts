@@ -37,6 +37,7 @@ not an object is rejected with \`schema-violation\`.`,
       Object.entries(given).map(([name, value]) => [name, typeOf(value)]),
     );
   },
+  writes: (given) => Object.keys(given),
   create(given) {
     if (Object.hasOwn(given, '__proto__')) throw new TopologyError([{ code: 'bad-value', message: forbidden }]);
     const fields = { ...given };

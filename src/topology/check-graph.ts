@@ -179,7 +179,7 @@ function checkKeyed(step: DraftStep, index: number, stream: DraftStream, streams
   }
   for (const way of ways) {
     const keys = keysBefore(way.stream, way.index, streams);
-    if (keys) checkProven(step, keys, streams.sources(way.stream), report);
+    if (keys) checkProven(step, keys, way.stream, streams, report);
     else if (way.site === step.site) {
       report.add('missing-key-by', way.site, `\`${step.name}\` works per key, but there is no \`keyBy\` before it.`, {
         hint: 'Put `- keyBy: …` (the field to group by) before it.',
@@ -194,24 +194,52 @@ function checkKeyed(step: DraftStep, index: number, stream: DraftStream, streams
 }
 
 /** Whether each key's records are known to be in one partition of every source that they come from. */
-function checkProven(step: DraftStep, keys: readonly DraftStep[], sources: readonly DraftStep[], report: Report): void {
-  for (const source of sources) {
+function checkProven(
+  step: DraftStep,
+  keys: readonly DraftStep[],
+  stream: DraftStream,
+  streams: Streams,
+  report: Report,
+): void {
+  for (const source of streams.sources(stream)) {
     const definition = source.definition as SourceDefinition;
     if (!definition.partitioned || !source.sound) continue;
     const by = definition.partitionedBy?.(source.options as never);
     for (const key of keys.filter(({ sound }) => sound)) {
-      const { field } = key.options as { field?: unknown };
-      if (field === by) continue;
+      const field = String((key.options as { field?: unknown }).field);
+      const writer = writerBefore(key, field, streams);
+      if (field === by && !writer) continue;
+      const topic = 'write the records to a topic keyed by it first, and read that.';
       report.add(
         'unproven-key',
         key.site,
-        `\`${key.name}\` groups by \`${String(field)}\`, but nothing says that all records of one \`${String(field)}\` are in one partition of \`${source.name}\`: \`${step.name}\` would see only some of them.`,
+        field === by
+          ? `\`${key.name}\` groups by \`${field}\`, but \`${writer!.name}\` before it gives that field another value than the key of \`${source.name}\`: \`${step.name}\` would see only some of its records.`
+          : `\`${key.name}\` groups by \`${field}\`, but nothing says that all records of one \`${field}\` are in one partition of \`${source.name}\`: \`${step.name}\` would see only some of them.`,
         {
-          hint: `If the message key is that field, write \`keyedBy: ${String(field)}\` into the options of \`${source.name}\`. Else write the records to a topic keyed by it first, and read that.`,
+          hint:
+            field === by
+              ? `Give the new value a field of its own. To group by it, ${topic}`
+              : `If the message key is that field, write \`keyedBy: ${field}\` into the options of \`${source.name}\`. Else ${topic}`,
         },
       );
     }
   }
+}
+
+/** A step on the way to `key` that gives the field it groups by a value of its own. */
+function writerBefore(key: DraftStep, field: string, streams: Streams): DraftStep | undefined {
+  const [name] = field.split('.');
+  const writes = ({ definition, options, sound }: DraftStep) =>
+    definition.kind === 'step' && sound && definition.writes?.(options as never).includes(name!) === true;
+  const seen = new Set<DraftStream>();
+  const find = (stream: DraftStream, steps: readonly DraftStep[]): DraftStep | undefined => {
+    seen.add(stream);
+    const before = stream.from.flatMap(({ to }) => streams.get(to) ?? []).filter((one) => !seen.has(one));
+    return steps.findLast(writes) ?? before.map((one) => find(one, one.steps)).find((found) => found !== undefined);
+  };
+  const own = streams.all.find(({ steps }) => steps.includes(key));
+  return own && find(own, own.steps.slice(0, own.steps.indexOf(key)));
 }
 
 /**

@@ -414,7 +414,7 @@ export const rows: Readonly<Record<number, Row>> = {
   30: {
     title: 'State and partitions',
     decision:
-      'Each source partition has its own state and event time. A step that works per key needs a key whose records are known to be in one partition, else the topology is refused.',
+      'Each source partition has its own state and event time. A step that works per key needs a key whose records are known to be in one partition, else the topology is refused; so it is when a step on the way gives that field another value.',
     within: [
       'src/topology/partitioned-keys.test.ts › a window over `%s` behind %j sees each key whole, or is refused: %j',
       run('gives each source partition its own event time and state'),
