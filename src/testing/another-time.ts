@@ -1,8 +1,8 @@
 const shiftMs = 86_400_000 + 1_234_567;
 
 /**
- * Runs synchronous work with another clock and other random numbers than the process has, and puts them back. What comes of the work
- * shows whether it looks at them.
+ * Runs work with another clock and other random numbers than the process has, and puts them back once it is done. What comes of the work
+ * shows whether it looks at them. All that runs meanwhile sees them too.
  */
 export function inAnotherTime<T>(work: () => T): T {
   const { Date: TheDate, Math: TheMath } = globalThis;
@@ -16,11 +16,16 @@ export function inAnotherTime<T>(work: () => T): T {
   });
   performance.now = () => now.call(performance) + shiftMs;
   TheMath.random = () => 1 - random();
-  try {
-    return work();
-  } finally {
+  const putBack = () => {
     globalThis.Date = TheDate;
     performance.now = now;
     TheMath.random = random;
+  };
+  let done: T | undefined;
+  try {
+    done = work();
+  } finally {
+    if (!(done instanceof Promise)) putBack();
   }
+  return done instanceof Promise ? (done.finally(putBack) as T) : done;
 }

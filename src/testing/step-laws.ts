@@ -149,7 +149,8 @@ function conservation(subject: LawSubject, { arrivals }: LawCase, whole: Trace):
   const refused = new Map<string, number>();
   for (const { record, code, message } of whole.rejected) {
     // `process` rejects with this code too, in the words of its author.
-    if (code === 'step-failed' && message.startsWith('The step failed')) fail(`The step threw at ${showRecord(record)}: ${message}`);
+    if (code === 'step-failed' && message.startsWith('The step failed'))
+      fail(`The step threw at ${showRecord(record)}: ${message}`);
     refused.set(placeOf(record), (refused.get(placeOf(record)) ?? 0) + 1);
   }
   for (const [n, { record, stream }] of coming.entries()) {

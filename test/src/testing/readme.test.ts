@@ -32,7 +32,7 @@ const blocks = [...page.matchAll(/^## (.*)$[\s\S]*?(?=^## |$(?![\s\S]))/gm)].fla
 );
 
 test('the page on testing has an example in each part', () => {
-  expect(blocks.map(({ title }) => title)).toEqual(['One step', 'Marbles', 'A topology', 'Laws']);
+  expect(blocks.map(({ title }) => title)).toEqual(['One step', 'Marbles', 'A topology', 'Laws', 'Laws of a topology']);
 });
 test.each(blocks)('its example of `$title` runs', ({ code }) => run(code));
 
