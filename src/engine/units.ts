@@ -1,6 +1,6 @@
 import { RunError } from '../errors.ts';
 import type { Committing, PartitionState, TransactionError, Transactions } from '../operator.ts';
-import type { PlanStep } from '../topology/plan.ts';
+import { committingSource, type PlanStep } from '../topology/plan.ts';
 import { warnOfClosing } from './closing.ts';
 import { definitionOf } from './graph.ts';
 import { openSinks } from './open-sinks.ts';
@@ -34,9 +34,18 @@ export class Units {
   /** Throws a RunError when the state of the run does not fit the plan. */
   constructor(context: UnitsContext) {
     this.#context = context;
-    this.#source = committingSource(context);
-    if (this.#source !== undefined) return;
-    this.#one = Unit.ofRun(context, context.store!, this.#shared, context.hosts);
+    const { plan, catalogue, store, hosts } = context;
+    const source = committingSource(plan);
+    if (source !== undefined && definitionOf(catalogue, 'source', source.operator).transactions !== undefined) {
+      this.#source = source;
+      return;
+    }
+    if (store === undefined) {
+      throw new RunError(
+        `\`state\` says \`store: ${plan.state?.store}\`, but the topology has no such source, or one that keeps no state. Use \`store: disk\`.`,
+      );
+    }
+    this.#one = Unit.ofRun(context, store, this.#shared, hosts);
     this.#units.set('', this.#one);
   }
 
@@ -141,20 +150,4 @@ export class Units {
     const definition = definitionOf(this.#context.catalogue, 'sink', operator);
     return this.#source !== undefined && definition.joins?.(options, this.#source) === true;
   }
-}
-
-function committingSource({ plan, catalogue, graph }: UnitsContext): (Committing & { id: string }) | undefined {
-  const { store = 'disk' } = plan.state ?? {};
-  if (store === 'disk' || store === 'memory') return undefined;
-  const [source, ...others] = graph.sources();
-  const { step } = source!;
-  const able = step.operator === store && definitionOf(catalogue, 'source', step.operator).transactions !== undefined;
-  if (able && others.length === 0) return { id: step.id, operator: step.operator, options: step.options };
-  throw new RunError(
-    `\`state\` says \`store: ${store}\`, so the topology needs one source, \`${store}\`, that its state can live with; it has ` +
-      `${graph
-        .sources()
-        .map((each) => `\`${each.step.operator}\` (\`${each.step.id}\`)`)
-        .join(', ')}. Use \`store: disk\`.`,
-  );
 }

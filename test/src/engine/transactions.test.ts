@@ -200,7 +200,9 @@ describe('where state lives with the source', () => {
     const ledger = new Ledger();
     const definition = { ...ledgerSource(ledger, new Member(ledger)), name: 'elsewhere' };
     const { store: _, ...rest } = options(other, [definition as never]);
-    await expect(Run.start(rest)).rejects.toThrow(/store: kafka.*`elsewhere`.*Use `store: disk`/s);
+    await expect(Run.start(rest)).rejects.toThrow(
+      /`store: kafka`, but the topology has no such source.*Use `store: disk`/,
+    );
   });
 });
 
