@@ -27,6 +27,8 @@ export class Panes {
   readonly #keep: readonly { name: string; read: (value: unknown) => unknown }[];
   readonly #label: Options['label'];
   readonly #fill: Options['fill'];
+  /** Windows of a number of records may begin at one time: their results are told apart by the newest record of each. */
+  readonly #counted: boolean;
   readonly #id: string;
 
   constructor(given: Options, id: string) {
@@ -34,6 +36,7 @@ export class Panes {
     this.#keep = (given.keep ?? []).map((name) => ({ name, read: fieldReader(name) }));
     this.#label = given.label;
     this.#fill = given.fill;
+    this.#counted = given.count !== undefined;
     this.#id = id;
   }
 
@@ -78,7 +81,8 @@ export class Panes {
     else if (typeof this.#fill === 'object' && this.#fill !== null) this.aggregates.fill(this.#fill.value, value);
     else this.aggregates.result(pane.parts, value);
     const label = this.#label === 'lastEvent' ? last.time : this.#label === 'start' ? start : end;
-    step.emit(last.withValue(value).withWindow({ step: this.#id, start, end, label, pane: why, seq }));
+    const result = last.withValue(value).withWindow({ step: this.#id, start, end, label, pane: why, seq });
+    step.emit(this.#counted ? result.withPart(placeOf(last)) : result);
     pane.seq++;
     pane.fresh = false;
   }
@@ -89,8 +93,8 @@ export class Panes {
       const value = read(record.value);
       if (value !== undefined) putField(fields, name, value);
     }
-    const { key, time, offset, meta, partition, origin } = record;
-    return new StreamRecord(fields, key, time, offset, meta, undefined, partition, origin);
+    const { key, time, offset, meta, partition, origin, part } = record;
+    return new StreamRecord(fields, key, time, offset, meta, undefined, partition, origin, part);
   }
 }
 
@@ -118,6 +122,10 @@ export function late<S>(record: StreamRecord, end: number, step: StepContext<S>)
 /** Why a window that is due gives its result. */
 export function whyNow<S>({ ending }: StepContext<S>): 'final' | 'drained' {
   return ending ? 'drained' : 'final';
+}
+
+function placeOf({ origin, offset, part }: StreamRecord): string {
+  return part === undefined ? `${origin}/${offset}` : `${origin}/${offset}#${part}`;
 }
 
 // By event time, then by place in the source: the choice must not depend on how partitions happened to interleave.

@@ -167,7 +167,7 @@ export const settings: Readonly<Record<string, readonly LawSetting[]>> = {
     windowed({ tumbling: '6s', emit: { early: '2s' } }, updates),
     windowed({ tumbling: '2s', fill: null, fillFor: '8s' }, { mayInvent: true }),
     // A record that comes again has the number of the first one.
-    windowed({ count: 3 }, { mostResults: Number.POSITIVE_INFINITY, sameIds: true }),
+    windowed({ count: 3 }, { mostResults: Number.POSITIVE_INFINITY }),
   ],
   windowLast: [
     { options: { every: '4s' }, input: input({ timeless: true }), partOf: inWindow },

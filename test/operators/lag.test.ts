@@ -38,7 +38,7 @@ describe('lag', () => {
           const was = before === undefined ? null : wantedOf(before.value as object, given.fields);
           return { ...(record.value as object), was };
         });
-        expect(driver.output.map(({ value }) => value)).toEqual(expected);
+        expect(driver.output.map(({ value }) => value)).toStrictEqual(expected);
         expect(driver.rejectedCodes()).toEqual(records.flatMap((r) => (taken.includes(r) ? [] : ['schema-violation'])));
       }),
       { numRuns: 1_000 },

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { window } from '../../operators/window/index.ts';
-import { StreamRecord } from '../../src/record.ts';
+import { recordId, StreamRecord } from '../../src/record.ts';
 import { Driver } from '../../src/testing.ts';
 
 const record = (time: number, value: unknown = { n: time }, key = 'g1', offset = 0) =>
@@ -230,6 +230,21 @@ describe('window: sessions', () => {
 });
 
 describe('window: a number of records', () => {
+  test('two that begin at one time have results with ids of their own, the same after a restart', () => {
+    const two = { count: 1, aggregate: { n: { sum: 'n' } } };
+    const ids = (driver: Driver) => driver.end().map((result) => recordId(result));
+    const input = [0, 1, 2].map(
+      (offset) => new StreamRecord({ n: offset }, 'a', 5_000, offset, undefined, undefined, undefined, 'in/0'),
+    );
+    const found = ids(new Driver(window, two).push(...input));
+    expect(new Set(found).size).toBe(3);
+    expect(ids(new Driver(window, two).push(...input))).toEqual(found);
+    const parts = input.map(
+      (record, n) => new StreamRecord(record.value, 'a', 5_000, 7, undefined, undefined, undefined, 'in/0', String(n)),
+    );
+    expect(new Set(ids(new Driver(window, two).push(...parts))).size).toBe(3);
+  });
+
   test('closes with the n-th record of a key, by arrival; the end of the input closes the rest', () => {
     const driver = new Driver(window, { count: 2, aggregate });
     driver.push(record(5_000), record(9_000, {}, 'b'), record(1_000), record(3_000));

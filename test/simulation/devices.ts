@@ -30,13 +30,12 @@ export class Devices {
     this.#world = world;
   }
 
-  /** Nothing waits to be delivered, or to be read. */
-  get drained(): boolean {
+  /** Nothing waits to be delivered, and all up to this offset of the journal has been processed. */
+  drained(processed: number): boolean {
     return (
-      this.#unsent.length + this.#open.length === 0 && this.read.size > 0 && this.#readUpTo >= (this.#journal?.end ?? 0)
+      this.#unsent.length + this.#open.length === 0 && processed >= (this.#journal?.end ?? Number.POSITIVE_INFINITY)
     );
   }
-  #readUpTo = 0;
 
   publish(payload: string): void {
     this.#unsent.push(payload);
@@ -125,7 +124,6 @@ export class Devices {
         await this.#world.take(life, 0);
         if (batch === null) return null;
         at = batch.next;
-        this.#readUpTo = Math.max(this.#readUpTo, at);
         return {
           length: batch.length,
           next: batch.next,

@@ -121,7 +121,8 @@ async function pass({ ports }: World, ms: number): Promise<void> {
 }
 
 function settled(run: Run, devices: Devices): boolean {
-  return devices.drained && Object.values(run.status().sinks).every(({ pending }) => pending === 0);
+  const processed = (run.status().partitions[0]?.offset ?? -1) + 1;
+  return devices.drained(processed) && Object.values(run.status().sinks).every(({ pending }) => pending === 0);
 }
 
 /** Compares what was written, at least once, with what had to be. Without `expected` only that it agrees with itself. */
