@@ -86,7 +86,11 @@ export const topologyLaws = Object.fromEntries(
   ]),
 ) as Readonly<Record<TopologyLawName, OneTopologyLaw>>;
 
-function checkTopology(subject: TopologySubject, runs: LawRuns, names: readonly TopologyLawName[]): Promise<LawReport> {
+async function checkTopology(
+  subject: TopologySubject,
+  runs: LawRuns,
+  names: readonly TopologyLawName[],
+): Promise<LawReport> {
   return tryLaws(
     {
       operator: subject.plan.name,
@@ -101,7 +105,7 @@ function checkTopology(subject: TopologySubject, runs: LawRuns, names: readonly 
   );
 }
 
-function check(definition: StepDefinition, setting: LawSetting, names: readonly LawName[]): Promise<LawReport> {
+async function check(definition: StepDefinition, setting: LawSetting, names: readonly LawName[]): Promise<LawReport> {
   const { options } = setting;
   const step = setting.madeOnce ? definition.create(options as never, 'step') : undefined;
   const subject = { ...setting, definition: step === undefined ? definition : { ...definition, create: () => step } };
