@@ -32,7 +32,7 @@ const input = {
 };
 const nameOf = (definition: unknown) => (definition as StepDefinition).name;
 
-const faults: readonly [TopologyLawName, unknown][] = [
+const faults: readonly [TopologyLawName, unknown, number?][] = [
   ['batching', broken.emitsPerBatch],
   ['restart', broken.countsInClosure],
   ['replay', broken.readsClock],
@@ -40,11 +40,17 @@ const faults: readonly [TopologyLawName, unknown][] = [
   ['keys', broken.leaksKeys],
   ['conservation', broken.drops],
   ['conservation', broken.doubles],
+  ['conservation', broken.repeats],
+  // Two results are allowed here, and that they have one id is not.
+  ['conservation', broken.doubles, 2],
 ];
-test.each(faults.map(([law, one]) => [law, nameOf(one), one] as const))(
+test.each(faults.map(([law, one, mostResults = 1]) => [law, nameOf(one), one, mostResults] as const))(
   '`%s` finds a topology with `%s` in it',
-  async (law, name, one) => {
-    const error = await topologyLaws[law](planOf(name), withStep(one), input, { timeLimitMs: 20_000 }).then(
+  async (law, name, one, mostResults) => {
+    const error = await topologyLaws[law](planOf(name), withStep(one), input, {
+      mostResults,
+      timeLimitMs: 20_000,
+    }).then(
       () => undefined,
       (failure: unknown) => failure,
     );

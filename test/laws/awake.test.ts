@@ -30,6 +30,7 @@ const faults: readonly [LawName, unknown, Partial<LawSetting>][] = [
   ['keys', broken.leaksKeys, {}],
   ['conservation', broken.drops, {}],
   ['conservation', broken.doubles, {}],
+  ['conservation', broken.repeats, {}],
   ['conservation', broken.throws, {}],
   ['replay', broken.numbersForEver, {}],
   ['replay', broken.readsClock, {}],

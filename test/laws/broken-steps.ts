@@ -96,6 +96,18 @@ export const doubles = defineStep({
   }),
 });
 
+/** Emits two results for a record, each with an id of its own. */
+export const repeats = defineStep({
+  ...common,
+  name: 'repeats',
+  create: () => ({
+    onRecord(record, step) {
+      step.emit(record);
+      step.emit(record.withPart('1'));
+    },
+  }),
+});
+
 /** Throws at a value that it does not like. */
 export const throws = defineStep({
   ...common,
