@@ -40,6 +40,18 @@ const settings: Readonly<Record<string, TopologyLawSetting>> = {
     gridMs: 20_000,
     partOf: inMinute,
   },
+  'exactly-once.yaml': {
+    input: {
+      readings: fc
+        .tuple(id, recordsOf(schema))
+        .map(([key, value]) => ({ key, value: { ...(value as object), generatorID: key } })),
+    },
+    gridMs: 5_000,
+    disorderMs: 90_000,
+    partitions: { readings: 2 },
+    partOf: ({ record, time }, { key, window }) =>
+      window !== undefined && record.key === key && time >= window.start && time < window.end,
+  },
   'bridge.yaml': {
     input: {
       sensors: fc.record({
