@@ -5,6 +5,7 @@ import pc from 'picocolors';
 import { RunError } from '../errors.ts';
 import { Exit, exitCodes } from './exit.ts';
 
+const leftOpenMs = 2_000;
 const collect = (value: string, before: string[]): string[] => [...before, value];
 
 function withLoading(command: Command): Command {
@@ -174,3 +175,5 @@ try {
 } catch (error) {
   process.exitCode = exitCodeOf(error);
 }
+// All is done and closed: what a client library has left open must not keep the process alive.
+setTimeout(() => process.exit(), leftOpenMs).unref();
