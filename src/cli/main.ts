@@ -126,6 +126,9 @@ function addLookingBack(penstock: Command): void {
     .description('print the checkpoint and the state of every key, as lines of JSON')
     .option('--step <id>', 'of this step only; may stand several times', collect, [])
     .action(async (file, flags) => (await import('./state.ts')).exportCommand(file, flags));
+  withState(state.command('compact [file]'))
+    .description('give back the room that old state has left free in the state file')
+    .action(async (file, flags) => (await import('./state.ts')).compactCommand(file, flags));
   withState(state.command('reset [file]'))
     .description('drop the state of steps and the positions of sources')
     .option('--step <id>', 'this step or source; may stand several times', collect, [])

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import pc from 'picocolors';
 import type { Checkpoint } from '../engine/checkpoint.ts';
+import { compactState } from '../engine/compact.ts';
 import { openDiskStore } from '../engine/disk-store.ts';
 import { checkpointOf, discardState, type StoredEntry, storedEntries } from '../engine/state-folder.ts';
 import type { StateStore } from '../engine/store.ts';
@@ -123,6 +124,15 @@ export async function resetCommand(
   if (flags.json) print({ version: 1, dropped: flags.yes === true, state: dropped });
   else for (const { id, keys } of dropped) process.stdout.write(`${id}  ${count(keys, 'key')}\n`);
   if (!flags.yes) throw new Exit(exitCodes.failed, 'Nothing was dropped: say --yes to drop this.');
+}
+
+/** `penstock state compact`: gives the room back that old state has left free in the file. */
+export async function compactCommand(given: string | undefined, flags: StateFlags): Promise<void> {
+  const folder = await folderOf(given, flags);
+  await withStore(folder, (store) => checkpointOf(store, folder));
+  const { before, after } = await compactState(folder);
+  if (flags.json) print({ version: 1, before, after });
+  else process.stdout.write(`${count(before, 'byte')} before, ${count(after, 'byte')} now\n`);
 }
 
 function countSteps({ steps }: Checkpoint, entries: Iterable<StoredEntry>) {
