@@ -114,6 +114,8 @@ export const kafkaSink = defineSink({
     'A key is written as text, numbers and booleans as JSON. Its partition is the one that a Java producer chooses, unless a `partition` step has chosen. ' +
     "Each record carries a header `penstock-id`, the same text for the same result after any restart, and its event time as the record's timestamp. The value `null` is " +
     'a tombstone; bytes (`format: bytes`) are written as they are.\n\n' +
+    'A topic that keeps records for a length of time (`retention.ms`, a week by default) deletes them by that timestamp: results for old event times are gone ' +
+    'within minutes. Give such a topic `message.timestamp.type=LogAppendTime`, or a longer retention.\n\n' +
     'A write is confirmed when all in-sync replicas have it (`acks=all`, idempotent producer). A broker that is away is waited for, in order per key. ' +
     'Refused, and sent to `otherwise`, are: a record larger than the topic takes, a timestamp that the topic does not take, a key field that is missing, a topic name from the data that ' +
     'Kafka does not allow or that is not there. A topic written out in full that is not there, or a missing right, ends the run.\n\n' +
