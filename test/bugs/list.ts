@@ -104,7 +104,7 @@ export const bugs: readonly SeededBug[] = [
     file: 'src/engine/unit.ts',
     find: "    this.#lost ??= new TransactionError('The partition has been given back.', false);\n",
     replace: '',
-    caughtBy: simulation,
+    caughtBy: ['test/src/engine/transactions.test.ts'],
   },
   {
     name: 'state of a partition that was claimed is not read',
