@@ -83,10 +83,11 @@ function ours(rows: readonly Row[], { options }: Shape): Table {
   return table;
 }
 
-// The engine's deviation is computed in another way: it may differ in the last digits. All else is equal to the last bit.
+// The engine's deviation is computed in another way: it may differ in the last digits; and a mean that is too small for a number to hold
+// may be 0 here and -0 there. All else is equal to the last bit.
 const rounded = (table: Table) =>
   [...table]
-    .map(([name, n]) => [name, name.startsWith('stddev') && n !== null ? n.toPrecision(9) : n] as const)
+    .map(([name, n]) => [name, name.startsWith('stddev') && n !== null ? n.toPrecision(9) : n === 0 ? 0 : n] as const)
     .sort(([a], [b]) => (a < b ? -1 : 1));
 
 async function agree(rows: readonly Row[], shape: Shape, arrivals = rows): Promise<void> {
