@@ -83,11 +83,10 @@ function ours(rows: readonly Row[], { options }: Shape): Table {
   return table;
 }
 
-// The engine's deviation is computed in another way: it may differ in the last digits; and a mean that is too small for a number to hold
-// may be 0 here and -0 there. All else is equal to the last bit.
+// The engine's deviation is computed in another way: it may differ in the last digits. All else is equal to the last bit.
 const rounded = (table: Table) =>
   [...table]
-    .map(([name, n]) => [name, name.startsWith('stddev') && n !== null ? n.toPrecision(9) : n === 0 ? 0 : n] as const)
+    .map(([name, n]) => [name, name.startsWith('stddev') && n !== null ? n.toPrecision(9) : n] as const)
     .sort(([a], [b]) => (a < b ? -1 : 1));
 
 async function agree(rows: readonly Row[], shape: Shape, arrivals = rows): Promise<void> {
@@ -96,8 +95,13 @@ async function agree(rows: readonly Row[], shape: Shape, arrivals = rows): Promi
   expect(rounded(table)).toEqual(rounded(await flux(rows, shape)));
 }
 
+// Halves of the smallest numbers there are cannot be held: they come out as 0 or -0, here in one order and there in another.
+const least = 1e-300;
 const value = fc.oneof(
-  { weight: 3, arbitrary: fc.double({ min: -1_000, max: 1_000, noNaN: true }).map((n) => (n === 0 ? 0 : n)) },
+  {
+    weight: 3,
+    arbitrary: fc.double({ min: -1_000, max: 1_000, noNaN: true }).map((n) => (Math.abs(n) < least ? 0 : n)),
+  },
   fc.constantFrom(null, 0, 0.1, 500),
 );
 /** Rows in order of time: three keys, some at one time, some far apart, many at the edges of windows. */
