@@ -38,7 +38,7 @@ export const bugs: readonly SeededBug[] = [
     file: 'src/engine/sink-runner.ts',
     find: '        for (const { index, message } of refused) owners[index]!.refuse(this.id, records[index]!, message);\n',
     replace: '',
-    caughtBy: simulation,
+    caughtBy: ['test/src/engine/run.test.ts', 'test/src/engine/checkpointer.test.ts'],
   },
   {
     name: 'a record at the very end of a window is taken into it',

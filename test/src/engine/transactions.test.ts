@@ -165,6 +165,21 @@ describe('where state lives with the source', () => {
     await run.stop();
   });
 
+  test('a partition that is given back during its commit takes that commit along, and the run goes on', async () => {
+    const ledger = new Ledger();
+    ledger.log.add('0', reading('a', 1, 0)).add('1', reading('b', 2, 0));
+    const { run, member } = await instance(ledger);
+    await member.assign(['0', '1']);
+    await until(() => run.status().sinks['each']?.written === 2);
+    ledger.commitTurns = 50;
+    const committing = run.checkpoint();
+    await member.assign(['1']);
+    await committing;
+    expect(ledger.committed.map(({ key }) => key)).toEqual(['b']);
+    expect(run.health().healthy).toBe(true);
+    await run.stop();
+  });
+
   test('a partition that is read again has not ended: a bounded run waits for it', async () => {
     const ledger = new Ledger();
     ledger.log.bounded = true;
