@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { steps } from '../../operators/index.ts';
 import { Run } from '../../src/engine/run.ts';
 import { RunError } from '../../src/errors.ts';
@@ -9,9 +8,9 @@ import { Ledger, ledgerSink, ledgerSource, Member } from '../src/engine/ledger.t
 import { Chance } from './chance.ts';
 import { feeder } from './feeder.ts';
 import { silent, undisturbed } from './oracle.ts';
-import type { Written } from './target.ts';
+import { textOf, type Written } from './target.ts';
 import { randomPlan } from './topologies.ts';
-import { settle, type Verdict } from './verdict.ts';
+import { digestOf, settle, type Verdict } from './verdict.ts';
 
 const definitions = Object.values(steps) as unknown as Definition[];
 const partitions = ['0', '1', '2'] as const;
@@ -66,13 +65,13 @@ export async function simulateCluster(seed: number): Promise<Verdict> {
         ledger.log.add(id, { payload: feeds[n]!(), arrival: ports.clock.now() });
       }
     }
-    const at_ = chance.whole(0, instances.length - 1);
-    if (chance.of(0.3)) void instances[at_]!.member.assign(partitions.filter(() => chance.of(0.6)));
+    const index = chance.whole(0, instances.length - 1);
+    if (chance.of(0.3)) void instances[index]!.member.assign(partitions.filter(() => chance.of(0.6)));
     if (chance.of(troubles.kill)) {
-      instances[at_]!.run.kill(new RunError('The simulated process has died.'));
-      instances[at_] = await begin();
+      instances[index]!.run.kill(new RunError('The simulated process has died.'));
+      instances[index] = await begin();
       kills++;
-      trace.push(`${ports.clock.now()} kill ${at_}`);
+      trace.push(`${ports.clock.now()} kill ${index}`);
     }
     ports.clock.advance(chance.whole(0, 700));
     await settle(chance.whole(1, 8));
@@ -88,8 +87,7 @@ export async function simulateCluster(seed: number): Promise<Verdict> {
   );
   problems.push(...judge(ledger, expected));
   for (const { sink, id } of ledger.committed) trace.push(`${sink} ${id}`);
-  const digest = createHash('sha256').update(trace.join('\n')).digest('hex').slice(0, 16);
-  return { problems, digest, records, crashes: kills, trace };
+  return { problems, digest: digestOf(trace), records, crashes: kills, trace };
 }
 
 async function finish(
@@ -117,7 +115,7 @@ function judge(ledger: Ledger, expected: readonly Written[]): string[] {
   for (const { sink, id, text } of expected)
     counts.set(`${sink} ${id} ${text}`, (counts.get(`${sink} ${id} ${text}`) ?? 0) + 1);
   for (const { sink, id, value } of ledger.committed) {
-    const name = `${sink} ${id} ${JSON.stringify(sink === 'letters' ? { ...(value as object), at: undefined } : value)}`;
+    const name = `${sink} ${id} ${textOf(sink, value)}`;
     counts.set(name, (counts.get(name) ?? 0) - 1);
   }
   for (const [name, count] of counts) {

@@ -9,7 +9,7 @@ import { feeder } from './feeder.ts';
 import { silent, undisturbed } from './oracle.ts';
 import { Target, type Written } from './target.ts';
 import { randomPlan } from './topologies.ts';
-import { settle, type Verdict } from './verdict.ts';
+import { digestOf, settle, type Verdict } from './verdict.ts';
 import { World } from './world.ts';
 
 const definitions = Object.values(steps) as unknown as Definition[];
@@ -72,7 +72,7 @@ export async function simulateEdge(seed: number): Promise<Verdict> {
     ? undefined
     : await undisturbed(plan, { source: 'devices', sink: 'target' }, new Map([['0', records]]), definitions);
   problems.push(...judge(target.written, expected, records.length));
-  return { problems, digest: world.digest, records: records.length, crashes, trace: world.trace };
+  return { problems, digest: digestOf(world.trace), records: records.length, crashes, trace: world.trace };
 }
 
 async function begin(world: World, plan: Plan, devices: Devices, target: Target): Promise<Run> {

@@ -1,4 +1,5 @@
 import { type Definition, defineSink, type StreamRecord, Type } from '../../src/operator.ts';
+import { refused } from '../src/engine/ledger.ts';
 import { death, type World } from './world.ts';
 
 export interface Written {
@@ -57,17 +58,13 @@ export class Target {
   }
 
   #take(sink: string, id: string, record: StreamRecord): void {
-    const text = JSON.stringify(sink === 'letters' ? withoutArrival(record.value) : record.value);
+    const text = textOf(sink, record.value);
     this.written.push({ sink, id, key: record.key, text });
     this.#world?.note(`${sink} ${id}`);
   }
 }
 
-// Decided by the record itself, so that it is refused each time.
-function refused({ value }: StreamRecord): boolean {
-  return (value as { refuse?: boolean } | null)?.refuse === true;
-}
-
-function withoutArrival(letter: unknown): unknown {
-  return { ...(letter as object), at: undefined };
+/** What a sink got, as text to compare. A dead letter says when it was made, which no two runs have in common. */
+export function textOf(sink: string, value: unknown): string {
+  return JSON.stringify(sink === 'letters' ? { ...(value as object), at: undefined } : value);
 }

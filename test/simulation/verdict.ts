@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+
 /** What came of one seed. */
 export interface Verdict {
   /** What went wrong, in words; empty when nothing did. */
@@ -12,4 +14,9 @@ export interface Verdict {
 /** Lets everything run that waits neither for the clock nor for the simulation. */
 export async function settle(turns = 12): Promise<void> {
   for (let n = 0; n < turns; n++) await new Promise<void>((resolve) => setImmediate(resolve));
+}
+
+/** A digest of everything that happened, in order. */
+export function digestOf(trace: readonly string[]): string {
+  return createHash('sha256').update(trace.join('\n')).digest('hex').slice(0, 16);
 }

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { DiskFullError, MemoryStore } from '../../src/engine/store.ts';
 import type { Changes } from '../../src/operator.ts';
 import { memoryPorts } from '../../src/ports/memory.ts';
@@ -58,11 +57,6 @@ export class World {
 
   note(event: string): void {
     this.trace.push(`${this.ports.clock.now()} ${event}`);
-  }
-
-  /** A digest of everything that happened, in order. */
-  get digest(): string {
-    return createHash('sha256').update(this.trace.join('\n')).digest('hex').slice(0, 16);
   }
 
   /** Whether a fault of this probability strikes now. */

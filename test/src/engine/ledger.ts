@@ -194,7 +194,7 @@ export function ledgerSink(): Definition {
   }) as unknown as Definition;
 }
 
-// Decided by the record itself, so that it is refused each time.
-function refused({ value }: StreamRecord): boolean {
+/** Whether a sink of a test refuses the record: decided by the record itself, so that it is refused each time. */
+export function refused({ value }: StreamRecord): boolean {
   return (value as { refuse?: boolean } | null)?.refuse === true;
 }
