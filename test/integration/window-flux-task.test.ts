@@ -95,7 +95,7 @@ const readings = fc
       load: level,
       power: level,
     }),
-    { minLength: 1, maxLength: 60 },
+    { minLength: 1, maxLength: 60, size: 'max' },
   )
   .map((all) => {
     let ts = Date.UTC(2026, 0, 1);
