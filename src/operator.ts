@@ -478,6 +478,11 @@ export interface SinkContext {
   recordId(record: StreamRecord): string;
   /** Write in this transaction, when it is of the sink's own system and cluster; the engine commits it. */
   readonly transaction?: Transaction;
+  /**
+   * What `OpenSink.position` gave at the checkpoint that the run goes on from: all that was written after it comes again, so a sink that can
+   * takes it back now. `undefined` when none is known, as for a sink that is new, and always where state lives with the source.
+   */
+  readonly position?: Position;
 }
 
 export interface OpenSink {
@@ -489,6 +494,11 @@ export interface OpenSink {
    * The engine calls it with one batch at a time and in order. Several source partitions share one open sink.
    */
   write(records: readonly StreamRecord[]): Promise<readonly Refused[] | undefined>;
+  /**
+   * For a sink that can take back what it wrote: where the target stands behind the last confirmed write. It is stored with each checkpoint,
+   * and once before the first write, and comes back as `SinkContext.position`. Never called while a write is under way.
+   */
+  position?(): Position;
   close(): Promise<void>;
 }
 

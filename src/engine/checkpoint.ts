@@ -1,5 +1,5 @@
 import { RunError } from '../errors.ts';
-import type { Changes, StepDefinition } from '../operator.ts';
+import type { Changes, Position, StepDefinition } from '../operator.ts';
 import type { Plan, PlanStep } from '../topology/plan.ts';
 import { decode, encode } from './codec.ts';
 import { type Catalogue, definitionOf, Graph } from './graph.ts';
@@ -55,6 +55,22 @@ export function readCheckpoint(store: StateStore): Checkpoint | undefined {
 /** Makes a checkpoint part of a commit. */
 export function putCheckpoint(changes: Changes, checkpoint: Checkpoint): void {
   changes.puts.push([checkpointName, encode(checkpointName, checkpoint)]);
+}
+
+/** Where each sink stands that can be set back, by id. */
+export type SinkPositions = Readonly<Record<string, Position>>;
+
+const sinksName = 'sinks';
+
+/** Where the sinks stood at the last checkpoint, or where they were opened since; `undefined` when none was ever written down. */
+export function readSinks(store: StateStore): SinkPositions | undefined {
+  const bytes = store.get(sinksName);
+  return bytes && (decode(sinksName, bytes) as SinkPositions);
+}
+
+/** Makes the positions of sinks part of a commit. They stand beside the checkpoint, as the first ones are older than any checkpoint. */
+export function putSinks(changes: Changes, positions: SinkPositions): void {
+  changes.puts.push([sinksName, encode(sinksName, positions)]);
 }
 
 /** The keyed steps of a plan with what their state depends on. */

@@ -5,8 +5,11 @@ import {
   idleName,
   idleSequenceOf,
   putCheckpoint,
+  putSinks,
   readCheckpoint,
   readIdleSteps,
+  readSinks,
+  type SinkPositions,
   type StepIdentity,
 } from './checkpoint.ts';
 import { encode } from './codec.ts';
@@ -45,6 +48,7 @@ export class Checkpointer {
   readonly #covered: Covered;
   readonly #identity: { plan: Plan; hash: string; steps: Record<string, StepIdentity> };
   readonly #partitions: Record<string, StoredPartition>;
+  #sinks: SinkPositions | undefined;
   #underWay: Promise<void> | undefined;
   #changed = false;
   #records = 0;
@@ -64,6 +68,7 @@ export class Checkpointer {
     this.#covered = covered;
     this.last = readCheckpoint(store);
     this.#partitions = { ...this.last?.partitions };
+    if (covered.transactional === undefined) this.#sinks = readSinks(store);
   }
 
   /** Something has happened that the next checkpoint has to hold. */
@@ -78,6 +83,19 @@ export class Checkpointer {
 
   stored(partition: string): StoredPartition | undefined {
     return this.#partitions[partition];
+  }
+
+  /** Where a sink stood at the last checkpoint, or as it was first opened; `undefined` when that is not known. */
+  sinkPosition(id: string): Position | undefined {
+    return this.#sinks?.[id];
+  }
+
+  /** Writes down where the sinks stand, before they write anything: what they write before the first checkpoint can be taken back too. */
+  async noteSinks(): Promise<void> {
+    const changes: Changes = { puts: [], removes: [] };
+    const before = JSON.stringify(this.#sinks);
+    this.#putSinks(changes);
+    if (JSON.stringify(this.#sinks) !== before) await this.#commit(changes);
   }
 
   /** Something happened that the next checkpoint has to hold. */
@@ -216,7 +234,19 @@ export class Checkpointer {
       ...(ended && Object.values(this.#partitions).every((partition) => partition.ended) && { ended: true as const }),
     };
     putCheckpoint(changes, checkpoint);
+    this.#putSinks(changes);
     return checkpoint;
+  }
+
+  // Partitions that are committed one by one share such a sink: no position of it is that of all of them.
+  #putSinks(changes: Changes): void {
+    if (this.#covered.transactional !== undefined) return;
+    const positions = [...this.#covered.runners].flatMap(([id, { position }]) =>
+      position === undefined ? [] : [[id, position] as const],
+    );
+    if (positions.length === 0 && this.#sinks === undefined) return;
+    this.#sinks = Object.fromEntries(positions);
+    putSinks(changes, this.#sinks);
   }
 
   #watermarks(): Record<string, number> {

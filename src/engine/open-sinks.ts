@@ -1,4 +1,4 @@
-import type { Log, Ports, Transaction } from '../operator.ts';
+import type { Log, Ports, Position, Transaction } from '../operator.ts';
 import { recordId } from '../record.ts';
 import type { Plan, PlanStep } from '../topology/plan.ts';
 import { type Catalogue, definitionOf } from './graph.ts';
@@ -13,6 +13,8 @@ export interface SinkOpening {
   /** Aborted when the run is forced to end. */
   readonly signal: AbortSignal;
   readonly transaction?: Transaction;
+  /** Where a sink stood at the checkpoint that the run goes on from. */
+  readonly position?: (id: string) => Position | undefined;
   /** Which of the plan's sinks. */
   readonly which: (step: PlanStep) => boolean;
   /** Takes what ends a sink. */
@@ -22,8 +24,10 @@ export interface SinkOpening {
 /** Opens sinks one after the other into `runners`: what is open stays there, to be closed, when a later one rejects. */
 export async function openSinks(runners: Map<string, SinkRunner>, opening: SinkOpening): Promise<void> {
   const { plan, catalogue, ports, log, signal, transaction, which, fail } = opening;
+  const positionOf = opening.position ?? (() => undefined);
   for (const stream of plan.streams) {
     for (const step of stream.steps.filter((each) => each.kind === 'sink' && which(each))) {
+      const position = positionOf(step.id);
       const sink = await definitionOf(catalogue, 'sink', step.operator).open(step.options, {
         ports,
         log,
@@ -33,6 +37,7 @@ export async function openSinks(runners: Map<string, SinkRunner>, opening: SinkO
         signal,
         recordId,
         ...(transaction && { transaction }),
+        ...(position !== undefined && { position }),
       });
       runners.set(step.id, new SinkRunner(step.id, sink, fail));
     }

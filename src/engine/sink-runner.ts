@@ -1,5 +1,5 @@
 import type { Subject } from 'rxjs';
-import type { OpenSink } from '../operator.ts';
+import type { OpenSink, Position } from '../operator.ts';
 import type { StreamRecord } from '../record.ts';
 import type { Target } from './node.ts';
 import type { Edge, Task } from './task.ts';
@@ -39,6 +39,11 @@ export class SinkRunner {
   /** So much waits that a source has to pause. */
   get full(): boolean {
     return this.#waiting >= 2 * this.#maxRecords;
+  }
+
+  /** Where a sink stands that can be set back; nothing may be pending. */
+  get position(): Position | undefined {
+    return this.#sink.position?.();
   }
 
   enqueue(task: Task, records: StreamRecord[]): void {

@@ -78,7 +78,9 @@ export class Units {
   async open(): Promise<void> {
     const { plan, catalogue, ports, log, signal, fail } = this.#context;
     const which = (step: PlanStep) => !this.#joins(step);
-    await openSinks(this.#shared, { plan, catalogue, ports, log, signal, which, fail });
+    const position = (sink: string) => this.#one?.checkpointer.sinkPosition(sink);
+    await openSinks(this.#shared, { plan, catalogue, ports, log, signal, position, which, fail });
+    await this.#one?.checkpointer.noteSinks();
     if (this.#source === undefined) return;
     const { id, operator, options } = this.#source;
     const context = { ports, log, topology: plan.name, id, signal };
