@@ -85,14 +85,15 @@ export const fileSource = defineSource({
 
 /**
  * Appends each record's value to a file, as a line of JSON. A write is confirmed when the line is on the disk.
- * A full disk is waited out; an unfinished last line that a crash left behind is cut off when the file is opened.
+ * A full disk is waited out; what was written after the last checkpoint is cut off when the file is opened after a crash.
  */
 export const fileSink = defineSink({
   name: 'file',
   summary: 'Appends the value of each record to a file, as a line of JSON.',
   details:
     'A full disk is waited out, with one line in the log: nothing is lost, the sources pause meanwhile. Any other error of the disk ends the run. ' +
-    'When the file is opened, what a crash has left of an unfinished write is cut off: its records come again. So let nothing but this sink write to the file. The folder is made if there is none.',
+    'A checkpoint holds how long the file is. When a run goes on from one, whatever was written after it is cut off, as its records come again: so each result stands in the file once. ' +
+    'So let nothing but this sink write to the file. One that is gone or has become shorter meanwhile is appended to, with a warning; a run that begins anew appends to what is there. The folder is made if there is none.',
   options: Type.Object(
     {
       path: path({ description: 'The file, relative to the topology.', examples: ['./latest.jsonl'] }),
@@ -107,13 +108,18 @@ export const fileSink = defineSink({
   ),
   shorthand: 'path',
   examples: [{ title: 'Results as lines of JSON', options: { path: './latest.jsonl' } }],
-  delivery: ({ sync }) => ({
-    level: 'at least once',
-    reason:
-      sync === false
-        ? 'Lines written after the last checkpoint are written again after a crash, and `sync: false` may lose lines in a power cut. Set `sync: true`.'
-        : 'Lines written after the last checkpoint are written again after a crash. For a better level use a sink that overwrites, such as `influx`.',
-  }),
+  delivery({ sync }, within) {
+    if (sync === false) {
+      return { level: 'at least once', reason: '`sync: false` may lose lines in a power cut. Set `sync: true`.' };
+    }
+    if (within) {
+      const reason =
+        'Partitions whose state lives with the source share the file: lines written after their last commit are written again after a crash. Keep the state on disk (`state: { store: disk }`).';
+      return { level: 'at least once', reason };
+    }
+    const reason = 'After a crash the file is cut back to the last checkpoint before anything is written again.';
+    return { level: 'effectively once', reason };
+  },
   readBack: (options) => ({ source: 'file', options: { path: options.path } }),
   open: openAppend,
 });

@@ -3,6 +3,7 @@ import {
   type DiskFile,
   type Log,
   type OpenSink,
+  type Position,
   type Refused,
   RunError,
   type SinkContext,
@@ -18,7 +19,16 @@ const blockBytes = 3 * blockCharacters;
 // Places where waiting helps: no space, over quota, no descriptors left.
 const passing = new Set(['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'EAGAIN']);
 
-/** Opens the file for appending. What a crash left of an unfinished last line is cut off: its record comes again. */
+/** What a checkpoint holds of the file. */
+interface Mark {
+  readonly path: string;
+  readonly bytes: number;
+}
+
+/**
+ * Opens the file for appending. What was written after the checkpoint that the run goes on from is cut off, and so is what a crash left of an
+ * unfinished last line: those records come again.
+ */
 export async function openAppend(options: { path: string; sync?: boolean }, context: SinkContext): Promise<OpenSink> {
   const { path, sync = true } = options;
   const { disk } = context.ports;
@@ -27,7 +37,8 @@ export async function openAppend(options: { path: string; sync?: boolean }, cont
     if (size === undefined) await disk.mkdir(dirname(path));
     const file = await disk.open(path, size === undefined ? 'w' : 'r+');
     if (size === undefined) await disk.syncDirectory(dirname(path));
-    const end = size ? await cutUnfinished(file, size, path, context.log) : 0;
+    const kept = await cutBack(file, size ?? 0, path, context);
+    const end = kept > 0 ? await cutUnfinished(file, kept, path, context.log) : 0;
     return new Appender(path, file, end, sync, context);
   } catch (cause) {
     throw new RunError(
@@ -35,6 +46,32 @@ export async function openAppend(options: { path: string; sync?: boolean }, cont
       { cause },
     );
   }
+}
+
+/** Cuts the file back to the checkpoint; gives the size it then has. A file that is no longer the same is left as it is. */
+async function cutBack(file: DiskFile, size: number, path: string, { position, log }: SinkContext): Promise<number> {
+  const mark = position as Mark | undefined;
+  if (mark?.path !== path || mark.bytes === size) return size;
+  const last = Buffer.of(newline);
+  if (mark.bytes > 0 && mark.bytes < size) await file.read(last, 0, 1, mark.bytes - 1);
+  if (mark.bytes > size || last[0] !== newline) {
+    log.warn(
+      'The file is not the one that was written before, or a part of it is gone: results are appended to what is there.',
+      {
+        path,
+        bytes: size,
+        expectedBytes: mark.bytes,
+      },
+    );
+    return size;
+  }
+  log.info('What was written after the last checkpoint has been cut off: it is written again.', {
+    path,
+    bytes: size - mark.bytes,
+  });
+  await file.truncate(mark.bytes);
+  await file.sync();
+  return mark.bytes;
 }
 
 /**
@@ -97,6 +134,10 @@ class Appender implements OpenSink {
       if (this.#sync) await this.#makeDurable();
     }
     return refused.length > 0 ? refused : undefined;
+  }
+
+  position(): Position {
+    return { path: this.#path, bytes: this.#end };
   }
 
   async close(): Promise<void> {

@@ -66,6 +66,8 @@ export class Workload {
     return [
       ...[...this.expected].filter((line) => !there.has(line)).map((line) => `missing: ${line}`),
       ...[...there].filter((line) => !this.expected.has(line)).map((line) => `wrong: ${line}`),
+      // The file is cut back to the checkpoint before results are written again.
+      ...(lines.length > there.size ? [`${lines.length - there.size} lines stand there twice`] : []),
     ];
   }
 }

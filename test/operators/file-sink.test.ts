@@ -146,8 +146,54 @@ test('a confirmed line survives the plug being pulled, unless sync is off', asyn
     await sink.write(records('x'));
     ports.disk.crash();
     expect(await linesOf(ports)).toBe(sync ? '"x"\n' : '');
-    expect(fileSink.delivery({ path, sync }).level).toBe('at least once');
+    expect(fileSink.delivery({ path, sync }).level).toBe(sync ? 'effectively once' : 'at least once');
   }
+});
+
+test('what was written after the checkpoint is cut off, and nothing else', async () => {
+  const ports = memoryPorts();
+  const sink = await fileSink.open({ path }, sinkContext(ports));
+  const before = sink.position!();
+  await sink.write(records(1, 22));
+  const position = sink.position!();
+  await sink.write(records(333, 4444));
+  for (const [at, left] of [
+    [position, '1\n22\n'],
+    [before, ''],
+    [undefined, '1\n22\n333\n4444\n'],
+    [{ path: '/out/other.jsonl', bytes: 2 }, '1\n22\n333\n4444\n'],
+  ] as const) {
+    ports.disk.damage(path, () => Buffer.from('1\n22\n333\n4444\n'));
+    const context = { ...sinkContext(ports), ...(at !== undefined && { position: at }) };
+    const again = await fileSink.open({ path }, context);
+    expect(context.log.lines.map(({ level }) => level)).not.toContain('warn');
+    expect(await linesOf(ports)).toBe(left);
+    await again.write(records('x'));
+    ports.disk.crash();
+    expect(await linesOf(ports)).toBe(`${left}"x"\n`);
+  }
+});
+
+test('a file that is not the one of the checkpoint any more is appended to, with a warning', async () => {
+  // Too short, gone, and longer but with no line that ends at the checkpoint.
+  for (const there of ['1\n', undefined, '{"somebody":"else"}\n']) {
+    const ports = memoryPorts();
+    await ports.disk.mkdir('/out');
+    if (there !== undefined) await (await ports.disk.open(path, 'w')).write(Buffer.from(there), 0);
+    const context = { ...sinkContext(ports), position: { path, bytes: 5 } };
+    await (await fileSink.open({ path }, context)).write(records('x'));
+    expect(await linesOf(ports)).toBe(`${there ?? ''}"x"\n`);
+    expect(context.log.lines).toMatchObject([{ level: 'warn', fields: { expectedBytes: 5 } }]);
+  }
+});
+
+test('promises each result once, but not where partitions commit one by one', () => {
+  const kafka = { operator: 'kafka', options: {} };
+  expect(fileSink.delivery({ path }).level).toBe('effectively once');
+  expect(fileSink.delivery({ path }, kafka)).toMatchObject({
+    level: 'at least once',
+    reason: expect.stringContaining('store: disk'),
+  });
 });
 
 test('values that JSON cannot hold are refused, each by its index, and the others are written', async () => {
