@@ -2,6 +2,7 @@
  * What this connector needs of a Kafka client library, and no more, so that another library can take the place of the first.
  * Nothing here depends on static membership, cooperative rebalancing or the newer group protocol.
  */
+import type { Compression } from './codecs.ts';
 
 export interface TopicPartition {
   readonly topic: string;
@@ -66,7 +67,7 @@ export interface Outgoing {
 }
 
 export interface WriterOptions {
-  readonly compression: 'none' | 'gzip';
+  readonly compression: Compression;
 }
 
 /**

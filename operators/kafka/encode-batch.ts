@@ -1,4 +1,4 @@
-import { gzipSync } from 'node:zlib';
+import { codecNames, codecOf } from './codecs.ts';
 import type { Outgoing, WriterOptions } from './driver.ts';
 import { sizeOf } from './lane.ts';
 
@@ -15,16 +15,15 @@ const crcAt = 17;
 const attributesAt = 21;
 const magic = 2;
 const transactional = 0x10;
-const gzip = 1;
 const crcTable = makeCrcTable();
 
 /** Encodes records as one record batch of a transaction. Those without a timestamp get `now`, in ms. */
-export function encodeBatch(
+export async function encodeBatch(
   records: readonly Outgoing[],
   { producer, epoch, sequence }: Numbering,
   { compression }: WriterOptions,
   now: number,
-): Buffer {
+): Promise<Buffer> {
   const timeOf = ({ timestamp }: Outgoing) => (timestamp === undefined ? now : Number(timestamp));
   const firstTime = timeOf(records[0]!);
   let latest = firstTime;
@@ -37,12 +36,17 @@ export function encodeBatch(
   for (let i = 0; i < records.length; i++) putRecord(target, records[i]!, i, timeOf(records[i]!) - firstTime);
   const plain = target.bytes.subarray(0, target.at);
   const batch =
-    compression === 'gzip' ? Buffer.concat([plain.subarray(0, headBytes), gzipSync(plain.subarray(headBytes))]) : plain;
+    compression === 'none'
+      ? plain
+      : Buffer.concat([
+          plain.subarray(0, headBytes),
+          await (await codecOf(compression)).pack(plain.subarray(headBytes)),
+        ]);
   let at = batch.writeBigInt64BE(0n, 0);
   at = batch.writeInt32BE(batch.length - 12, at);
   at = batch.writeInt32BE(-1, at);
   batch.writeInt8(magic, at);
-  at = batch.writeInt16BE(compression === 'gzip' ? transactional | gzip : transactional, attributesAt);
+  at = batch.writeInt16BE(transactional | codecNames.indexOf(compression), attributesAt);
   at = batch.writeInt32BE(records.length - 1, at);
   at = batch.writeBigInt64BE(BigInt(firstTime), at);
   at = batch.writeBigInt64BE(BigInt(latest), at);

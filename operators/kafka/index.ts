@@ -1,4 +1,5 @@
 import { defineSink, defineSource, field, Type, template } from '../../src/operator.ts';
+import { codecNames } from './codecs.ts';
 import { deliveryOf, joins } from './delivery.ts';
 import { checkBrokers, connectionOptions, topicProblem } from './options.ts';
 import { idHeader, openSink } from './sink.ts';
@@ -28,7 +29,7 @@ export const kafkaSource = defineSource({
     'ends what the one before has begun, which can commit nothing after that; what it had not committed is read again. If the machine of an instance is lost, readers of committed records ' +
     'wait until its partitions are taken over, for 30 s (or twice the time between checkpoints) at most. A login needs the rights to write and describe these transactional ids.\n\n' +
     'A tombstone has the value `null`. The message key, as text, is the key of the record; headers are `meta.headers`. Transactions are read committed. ' +
-    'Values compressed with gzip are read; snappy, lz4 and zstd are not.',
+    'Records are read however they are compressed: gzip, snappy, lz4, zstd. A batch that takes more than 256 MiB unpacked, or cannot be unpacked, ends the run.',
   options: Type.Object({
     ...connectionOptions,
     topic: Type.Optional(topicName('The topic to read.')),
@@ -142,7 +143,7 @@ export const kafkaSink = defineSink({
         }),
       ),
       compression: Type.Optional(
-        Type.Enum(['none', 'gzip'], { description: 'How batches are compressed.', default: 'none' }),
+        Type.Enum([...codecNames], { description: 'How batches are compressed.', default: 'none' }),
       ),
       createTopic: Type.Optional(
         Type.Object(

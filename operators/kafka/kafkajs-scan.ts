@@ -57,7 +57,7 @@ async function scanAll(
     }
     if (error !== 0)
       throw new Trouble('passing', `Kafka at ${client.address} answered error ${error} for topic \`${topic}\`.`);
-    const next = readBatches(set, aborted, (key, value, offset) => {
+    const next = await readBatches(set, aborted, (key, value, offset) => {
       if (offset >= at && offset < end) each(key, value);
     });
     if (next !== undefined) at = Math.max(at, next);

@@ -99,7 +99,7 @@ export class KafkajsTransactor implements Transactor {
     const sequence = this.#sequences.get(name) ?? 0;
     const { producerId, producerEpoch: epoch } = this.#producer;
     const numbering = { producer: BigInt(producerId), epoch, sequence };
-    const batch = encodeBatch(records, numbering, options, this.#client.outside.ports.clock.now());
+    const batch = await encodeBatch(records, numbering, options, this.#client.outside.ports.clock.now());
     await this.#ask(async () => {
       const leader = await leaderOf(this.#wire, topic, partition);
       await produceRaw(leader, this.#producer, target, batch);

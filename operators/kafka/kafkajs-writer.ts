@@ -1,4 +1,5 @@
 import type { CompressionTypes, Message, Producer } from 'kafkajs';
+import { codecNames } from './codecs.ts';
 import { type Outgoing, type TopicPartition, Trouble, type Writer, type WriterOptions } from './driver.ts';
 import type { Client } from './kafkajs.ts';
 import { noTopic, rootOf } from './trouble.ts';
@@ -25,13 +26,8 @@ export class KafkajsWriter implements Writer {
   #retired: Producer[] = [];
   #renewing: Promise<void> | undefined;
 
-  static async open(
-    client: Client,
-    { compression }: WriterOptions,
-    codecs: typeof CompressionTypes,
-  ): Promise<KafkajsWriter> {
-    const producer = await connect(client);
-    return new KafkajsWriter(client, producer, compression === 'gzip' ? codecs.GZIP : codecs.None);
+  static async open(client: Client, { compression }: WriterOptions): Promise<KafkajsWriter> {
+    return new KafkajsWriter(client, await connect(client), codecNames.indexOf(compression));
   }
 
   private constructor(client: Client, producer: Producer, compression: CompressionTypes) {

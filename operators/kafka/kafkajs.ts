@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { ISocketFactory, Kafka, Admin as KafkaAdmin, KafkaConfig, LogEntry, SASLOptions } from 'kafkajs';
 import { type ConnectOptions, type Log, type Ports, readTlsFiles } from '../../src/operator.ts';
+import { codecNames, codecOf, unpack } from './codecs.ts';
 import { type Admin, type Driver, Trouble } from './driver.ts';
 import { KafkajsReader } from './kafkajs-reader.ts';
 import { scan } from './kafkajs-scan.ts';
@@ -40,6 +41,7 @@ const expected = /^(Response |Limiting retries|Restarting the consumer|Crash: )/
 /** Prepares kafkajs 2.2.4 for these options. Connects to nothing yet. */
 export async function openKafkajs(connection: Connection, outside: Outside): Promise<Driver> {
   const { default: library } = await import('kafkajs');
+  useCodecs(library.CompressionCodecs as Record<number, unknown>);
   const tls = await readTls(connection, outside.ports);
   const address = brokerList(connection.brokers).join(',');
   const jump: Client['jump'] = {};
@@ -70,10 +72,21 @@ export async function openKafkajs(connection: Connection, outside: Outside): Pro
     address,
     admin: (use) => withAdmin(client, use),
     read: (options, events) => KafkajsReader.open(client, options, events),
-    write: (options) => KafkajsWriter.open(client, options, library.CompressionTypes),
+    write: (options) => KafkajsWriter.open(client, options),
     transact: (options) => KafkajsTransactor.open(client, options),
     scan: (place, each, signal) => scan(client, place, each, signal),
   };
+}
+
+// kafkajs has one table of codecs for the whole process, and knows gzip alone: without a bound.
+function useCodecs(table: Record<number, unknown>): void {
+  for (const [number, name] of codecNames.entries()) {
+    if (name === 'none') continue;
+    table[number] = () => ({
+      compress: async ({ buffer }: { buffer: Buffer }) => (await codecOf(name)).pack(buffer),
+      decompress: (bytes: Buffer) => unpack(number, bytes),
+    });
+  }
 }
 
 // A topic that was made just now, or whose leader moves, has no leader that knows of it for a moment. All that is asked here may

@@ -1,4 +1,5 @@
 import { path, type Secret, secret, Type, type TypeCheck } from '../../src/operator.ts';
+import type { Compression } from './codecs.ts';
 
 /** Options that the source and the sink share: where the brokers are and how to get in. */
 export const connectionOptions = {
@@ -93,6 +94,6 @@ export interface SinkOptions extends Connection {
   readonly topic: string;
   readonly key?: string;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly compression?: 'none' | 'gzip';
+  readonly compression?: Compression;
   readonly createTopic?: { readonly partitions: number; readonly replication?: number };
 }

@@ -1,4 +1,4 @@
-import { gunzipSync } from 'node:zlib';
+import { unpack } from './codecs.ts';
 import { Trouble } from './driver.ts';
 
 /** A transaction that was taken back, as a fetch tells of it. */
@@ -18,7 +18,6 @@ const recordsAt = 61;
 const codecMask = 0x07;
 const transactional = 0x10;
 const control = 0x20;
-const codecs = ['none', 'gzip', 'snappy', 'lz4', 'zstd'];
 
 /**
  * Reads a set of record batches as a fetch with `read_committed` brings it: what belongs to aborted transactions and markers
@@ -27,11 +26,11 @@ const codecs = ['none', 'gzip', 'snappy', 'lz4', 'zstd'];
  *
  * kafkajs itself takes a record with four zero bytes as its key for an abort marker, and offsets of emptied batches are lost in it.
  */
-export function readBatches(
+export async function readBatches(
   set: Buffer,
   aborted: readonly Aborted[],
   each: (key: Buffer | null, value: Buffer | null, offset: number) => void,
-): number | undefined {
+): Promise<number | undefined> {
   const waiting = [...aborted].sort((a, b) => (a.firstOffset < b.firstOffset ? -1 : 1));
   const open = new Set<bigint>();
   let next: bigint | undefined;
@@ -44,33 +43,26 @@ export function readBatches(
     const attributes = set.readInt16BE(at + attributesAt);
     const producer = set.readBigInt64BE(at + producerAt);
     if (attributes & control) open.delete(producer);
-    else if (!(attributes & transactional && open.has(producer))) readBatch(set, at, end, Number(base), each);
+    else if (!(attributes & transactional && open.has(producer))) await readBatch(set, at, end, Number(base), each);
     next = last + 1n;
     at = end;
   }
   return next === undefined ? undefined : Number(next);
 }
 
-function readBatch(
+async function readBatch(
   set: Buffer,
   start: number,
   end: number,
   base: number,
   each: (key: Buffer | null, value: Buffer | null, offset: number) => void,
-): void {
+): Promise<void> {
   const magic = set.readInt8(start + magicAt);
   if (magic !== 2)
     throw new Trouble('final', `A record batch has format ${magic}; expected 2, that of Kafka 0.11 and later.`);
-  const codec = set.readInt16BE(start + attributesAt) & codecMask;
-  if (codec > 1) {
-    const name = codecs[codec] ?? `with codec ${codec}`;
-    throw new Trouble(
-      'final',
-      `Records are compressed with ${name}; set \`compression.type\` of the topic to \`producer\`.`,
-    );
-  }
   const packed = set.subarray(start + recordsAt, end);
-  const records = new Cursor(codec === 1 ? gunzipSync(packed) : packed);
+  const codec = set.readInt16BE(start + attributesAt) & codecMask;
+  const records = new Cursor(codec === 0 ? packed : await unpack(codec, packed));
   for (let count = set.readInt32BE(start + countAt); count > 0; count--) {
     const length = records.integer();
     const after = records.at + length;

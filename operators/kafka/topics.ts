@@ -150,6 +150,6 @@ function refusal({ kind, message }: Trouble, topic: string, bytes: number): stri
   if (kind !== 'tooLarge') return message;
   return (
     `The record has about ${bytes} bytes, more than topic \`${topic}\` takes: its \`max.message.bytes\` is 1,048,588 unless ` +
-    'it was set. Raise it there, set `compression: gzip`, or make the record smaller.'
+    'it was set. Raise it there, set `compression: zstd`, or make the record smaller.'
   );
 }

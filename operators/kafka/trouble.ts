@@ -48,6 +48,7 @@ export function rootOf(error: unknown): Raw {
 export function toTrouble(error: unknown, address: string, user?: string): Trouble {
   if (error instanceof Trouble) return error;
   const raw = rootOf(error);
+  if (raw instanceof Trouble) return raw;
   const kind = kindOf(raw);
   return new Trouble(kind, wording(raw, address, user), error);
 }
