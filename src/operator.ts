@@ -21,7 +21,7 @@ export {
 export { compileExpression, compileTemplate, type Evaluate, type Render } from './expression/index.ts';
 export { fieldReader, kindOf, putField } from './field.ts';
 export { kafkaPartition, murmur2 } from './murmur2.ts';
-export { compareRecords, countBefore } from './ordered.ts';
+export { compareNumbered, compareRecords, countBefore } from './ordered.ts';
 export { readTlsFiles, tlsRefusal } from './ports/tls.ts';
 export type { Clock, ConnectOptions, Disk, DiskFile, Network, Ports } from './ports.ts';
 export type { Process, RecordContext, TimerContext } from './process.ts';
@@ -582,7 +582,8 @@ export const sourceOptions = {
             ),
             maxFuture: Type.Optional(
               duration({
-                description: 'A time further ahead of arrival than this is an error of that record.',
+                description:
+                  'A time further ahead of arrival than this is an error of that record. Arrival is what is stored with the record: the timestamp in Kafka, the moment of receipt in a journal.',
                 default: '1m',
               }),
             ),

@@ -6,13 +6,13 @@ import type { StreamRecord } from './record.ts';
  */
 export function compareRecords(a: StreamRecord, b: StreamRecord): number {
   if (a.time !== b.time) return a.time - b.time;
-  if (a.origin !== b.origin) return a.origin < b.origin ? -1 : 1;
+  if (a.origin !== b.origin) return compareNumbered(a.origin, b.origin);
   if (a.offset !== b.offset) return a.offset - b.offset;
-  return compareParts(a.part ?? '', b.part ?? '');
+  return compareNumbered(a.part ?? '', b.part ?? '');
 }
 
-// Parts that are numbers come in their own order: `2` before `10`.
-function compareParts(a: string, b: string): number {
+/** The order of two texts that end in a number, as source partitions of one topic and parts of one record do: `2` before `10`. */
+export function compareNumbered(a: string, b: string): number {
   if (a.length !== b.length) return a.length - b.length;
   return a === b ? 0 : a < b ? -1 : 1;
 }

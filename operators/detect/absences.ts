@@ -1,4 +1,12 @@
-import { durationMs, fieldReader, putField, type Step, type StepContext, StreamRecord } from '../../src/operator.ts';
+import {
+  compareRecords,
+  durationMs,
+  fieldReader,
+  putField,
+  type Step,
+  type StepContext,
+  StreamRecord,
+} from '../../src/operator.ts';
 
 /** Records of a key with no more than `absence` from each to the next: the first and the last of them, with the fields to keep. */
 export interface Run {
@@ -109,8 +117,8 @@ function addTo(runs: Run[], record: StreamRecord, absence: number): boolean {
     runs.splice(run === undefined ? runs.length : after, 0, { first: record, last: record });
     return true;
   }
-  if (precedes(record, run.first)) run.first = record;
-  if (precedes(run.last, record)) run.last = record;
+  if (compareRecords(record, run.first) < 0) run.first = record;
+  if (compareRecords(run.last, record) < 0) run.last = record;
   connected(runs, after, absence);
   return false;
 }
@@ -122,12 +130,6 @@ function connected(runs: Run[], at: number, absence: number): boolean {
   run.last = next.last;
   runs.splice(at + 1, 1);
   return true;
-}
-
-// By event time, then by place in the source: the choice must not depend on how partitions happened to interleave.
-function precedes(a: StreamRecord, b: StreamRecord): boolean {
-  if (a.time !== b.time) return a.time < b.time;
-  return a.origin === b.origin ? a.offset < b.offset : a.origin < b.origin;
 }
 
 function keeper(names: readonly string[]): (record: StreamRecord) => StreamRecord {

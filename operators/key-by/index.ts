@@ -12,6 +12,13 @@ const options = Type.Object(
         minLength: 1,
       }),
     ),
+    unsafe: Type.Optional(
+      Type.Boolean({
+        description:
+          'Group also where nothing says that all records of one key are in one partition of the source: each partition then has results of its own.',
+        default: false,
+      }),
+    ),
   },
   { additionalProperties: false },
 );

@@ -1,4 +1,5 @@
 import {
+  compareRecords,
   defineStep,
   duration,
   durationMs,
@@ -134,7 +135,7 @@ function createWindowLast(given: Static<typeof options>, id: string): Step<Pane[
       else {
         for (const pane of panes) {
           if (pane.start !== start) continue;
-          if (isNewer(record, pane.record)) pane.record = record;
+          if (compareRecords(pane.record, record) <= 0) pane.record = record;
           return;
         }
         panes.push({ start, record });
@@ -159,13 +160,6 @@ function createWindowLast(given: Static<typeof options>, id: string): Step<Pane[
       step.state = open.length === 0 ? undefined : open;
     },
   };
-}
-
-// By event time, then by place in the source: the choice must not depend on how partitions happened to interleave.
-function isNewer(record: StreamRecord, kept: StreamRecord): boolean {
-  if (record.time !== kept.time) return record.time > kept.time;
-  if (record.origin !== kept.origin) return record.origin > kept.origin;
-  return record.offset >= kept.offset;
 }
 
 function hasField(value: unknown, path: string): boolean {

@@ -1,4 +1,4 @@
-import type { Aggregate, StreamRecord } from '../../src/operator.ts';
+import { type Aggregate, compareNumbered, type StreamRecord } from '../../src/operator.ts';
 
 /**
  * One aggregate: an incremental fold over the values of a window. Its state is plain data; `undefined` never stands in it.
@@ -18,7 +18,7 @@ type Placed = [value: unknown, time: number, origin: string, offset: number];
 // By event time, then by place in the source: the choice must not depend on how partitions happened to interleave.
 function isLater(a: Placed, b: Placed): boolean {
   if (a[1] !== b[1]) return a[1] > b[1];
-  if (a[2] !== b[2]) return a[2] > b[2];
+  if (a[2] !== b[2]) return compareNumbered(a[2], b[2]) > 0;
   return a[3] > b[3];
 }
 
@@ -76,7 +76,7 @@ const moments = (result: (variance: number) => number): Fold<Moments> => ({
 
 /**
  * A fold whose result depends on the order in which numbers are added up, made one that does not depend on how partitions happen to
- * interleave: each has a state of its own, and these are put together in the order of their names.
+ * interleave: each has a state of its own, and these are put together in the order of the partitions.
  */
 function byOrigin<S>(fold: Fold<S>): Fold<[origin: string, state: S][]> {
   return {
@@ -84,7 +84,7 @@ function byOrigin<S>(fold: Fold<S>): Fold<[origin: string, state: S][]> {
     add(all, value, record) {
       const { origin } = record;
       let at = 0;
-      while (at < all.length && all[at]![0] < origin) at++;
+      while (at < all.length && compareNumbered(all[at]![0], origin) < 0) at++;
       const own = all[at];
       if (own !== undefined && own[0] === origin) own[1] = fold.add(own[1], value, record);
       else all.splice(at, 0, [origin, fold.add(fold.empty(), value, record)]);
@@ -94,7 +94,7 @@ function byOrigin<S>(fold: Fold<S>): Fold<[origin: string, state: S][]> {
       const both = new Map(a);
       for (const [origin, state] of b)
         both.set(origin, both.has(origin) ? fold.merge(both.get(origin)!, state) : state);
-      return [...both].sort(([one], [other]) => (one < other ? -1 : 1));
+      return [...both].sort(([one], [other]) => compareNumbered(one, other));
     },
     result: (all) => fold.result(all.reduce((state, [, own]) => fold.merge(state, own), fold.empty())),
   };

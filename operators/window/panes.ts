@@ -1,4 +1,12 @@
-import { durationMs, fieldReader, putField, type StepContext, StreamRecord, type Window } from '../../src/operator.ts';
+import {
+  compareRecords,
+  durationMs,
+  fieldReader,
+  putField,
+  type StepContext,
+  StreamRecord,
+  type Window,
+} from '../../src/operator.ts';
 import { Aggregates, type Parts } from './aggregates.ts';
 import type { Options } from './options.ts';
 
@@ -63,7 +71,7 @@ export class Panes {
 
   add(pane: Pane, record: StreamRecord): void {
     this.aggregates.add(pane.parts, record);
-    if (!isNewer(pane.last, record)) pane.last = this.#kept(record);
+    if (compareRecords(pane.last, record) <= 0) pane.last = this.#kept(record);
     pane.count++;
     pane.fresh = true;
   }
@@ -126,11 +134,4 @@ export function whyNow<S>({ ending }: StepContext<S>): 'final' | 'drained' {
 
 function placeOf({ origin, offset, part }: StreamRecord): string {
   return part === undefined ? `${origin}/${offset}` : `${origin}/${offset}#${part}`;
-}
-
-// By event time, then by place in the source: the choice must not depend on how partitions happened to interleave.
-function isNewer(a: StreamRecord, b: StreamRecord): boolean {
-  if (a.time !== b.time) return a.time > b.time;
-  if (a.origin !== b.origin) return a.origin > b.origin;
-  return a.offset > b.offset;
 }

@@ -27,10 +27,11 @@ export function createTimeRule(option: TimeOption | undefined): TimeRule | undef
   if (given.from === 'arrival') return { ...base, read: (raw) => raw.arrival };
   const maxFutureMs = durationMs(given.maxFuture ?? '1m');
   const bounded = (time: number, raw: RawRecord): number => {
-    if (time > raw.arrival + maxFutureMs) {
+    const arrival = storedArrival(raw);
+    if (time > arrival + maxFutureMs) {
       throw new RejectError(
         'time-future',
-        `The time ${iso(time)} lies ${Math.round((time - raw.arrival) / 1_000)} s ahead of arrival; \`maxFuture\` allows ${maxFutureMs / 1_000} s.`,
+        `The time ${iso(time)} lies ${Math.round((time - arrival) / 1_000)} s ahead of arrival; \`maxFuture\` allows ${maxFutureMs / 1_000} s.`,
       );
     }
     return time;
@@ -48,10 +49,16 @@ export function createTimeRule(option: TimeOption | undefined): TimeRule | undef
     read: (raw, value) => {
       const time = (value as Record<string, unknown> | null)?.[field];
       const usual =
-        Number.isInteger(time) && (time as number) >= earliest && (time as number) <= raw.arrival + maxFutureMs;
+        Number.isInteger(time) && (time as number) >= earliest && (time as number) <= storedArrival(raw) + maxFutureMs;
       return usual && (time as number) < latest ? (time as number) : checked(raw, value);
     },
   };
+}
+
+// What is stored with the record is the same whenever it is read again: a replay refuses what the live run has refused. A producer's
+// clock that is ahead of ours is no reason to believe it.
+function storedArrival({ arrival, timestamp }: RawRecord): number {
+  return timestamp < arrival ? timestamp : arrival;
 }
 
 function fieldReader(field: string): (value: unknown) => unknown {

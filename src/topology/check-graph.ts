@@ -206,7 +206,9 @@ function checkProven(
     if (!definition.partitioned || !source.sound) continue;
     const by = definition.partitionedBy?.(source.options as never);
     for (const key of keys.filter(({ sound }) => sound)) {
-      const field = String((key.options as { field?: unknown }).field);
+      const options = key.options as { field?: unknown; unsafe?: unknown };
+      if (options.unsafe === true) continue;
+      const field = String(options.field);
       const writer = writerBefore(key, field, streams);
       if (field === by && !writer) continue;
       const topic = 'write the records to a topic keyed by it first, and read that.';
@@ -220,7 +222,7 @@ function checkProven(
           hint:
             field === by
               ? `Give the new value a field of its own. To group by it, ${topic}`
-              : `If the message key is that field, write \`keyedBy: ${field}\` into the options of \`${source.name}\`. Else ${topic}`,
+              : `If the message key is that field, write \`keyedBy: ${field}\` into the options of \`${source.name}\`. Else ${topic} To group within each partition, write \`unsafe: true\` into the options of \`${key.name}\`.`,
         },
       );
     }

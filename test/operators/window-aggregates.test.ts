@@ -252,7 +252,7 @@ describe('window: records of several partitions', () => {
     const mixed = new Driver(window, { tumbling: '1d', aggregate: { sum: { sum: 'n' } } }).push(...other);
     expect(mixed.end()[0]!.value).toEqual({ sum: 0.1 + 1e16 + 0.2 - 1e16 });
     // 1 is lost in 1e16 when it is added first, and not when the large ones have come to 0 before.
-    const three = [at(-1e16, 1, 'in/2'), at(1e16, 1, 'in/1'), at(1, 1, 'in/0')];
+    const three = [at(-1e16, 1, 'in/10'), at(1e16, 1, 'in/9'), at(1, 1, 'in/0')];
     const ordered = new Driver(window, { tumbling: '1d', aggregate: { sum: { sum: 'n' } } }).push(...three);
     expect(ordered.end()[0]!.value).toEqual({ sum: 0 });
   });

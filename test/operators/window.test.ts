@@ -307,6 +307,17 @@ describe('window: aggregates', () => {
       at(5, 'first', 'in/0', 8),
     );
     expect(driver.end()[0]!.value).toEqual({ f: 'first', l: false });
+    // Partitions have numbers: 10 comes after 9.
+    for (const origins of [
+      ['in/9', 'in/10'],
+      ['in/10', 'in/9'],
+    ]) {
+      const met = new Driver(window, { tumbling: '1d', aggregate: { f: { first: 'v' }, l: { last: 'v' } } });
+      expect(met.push(...origins.map((origin) => at(9, origin, origin, 1))).end()[0]!.value).toEqual({
+        f: 'in/9',
+        l: 'in/10',
+      });
+    }
   });
 
   test('collect keeps the newest by event time', () => {

@@ -87,7 +87,7 @@ export const rows: Readonly<Record<number, Row>> = {
   3: {
     title: 'Times in the future',
     decision:
-      'A time may be `maxFuture` ahead of arrival. A millisecond more rejects the record (`time-future`), and event time does not move.',
+      'A time may be `maxFuture` ahead of the arrival that is stored with the record. A millisecond more rejects the record (`time-future`), and event time does not move.',
     within: [
       lateness(
         'a record exactly `maxFuture` ahead of its arrival moves event time; one a millisecond further does not',
@@ -95,6 +95,7 @@ export const rows: Readonly<Record<number, Row>> = {
     ],
     beyond: [
       'src/engine/time.test.ts › may be `maxFuture` ahead of arrival and not a millisecond more',
+      'src/engine/time.test.ts › is judged by the arrival that is stored with the record, so that reading it again later judges alike',
       run('routes a late record, and does not move event time by a record from the future'),
     ],
   },
@@ -292,7 +293,7 @@ export const rows: Readonly<Record<number, Row>> = {
   20: {
     title: 'Aggregates',
     decision:
-      '`first` and `last` go by event time, then by place in the source. Sums are added up in order of arrival in each partition, then partition by partition.',
+      '`first` and `last` go by event time, then by place in the source. Sums are added up in order of arrival in each partition, then partition by partition, in the order of their numbers.',
     within: [
       window('first and last go by event time, then by place in the source; false counts as a value'),
       'operators/window-aggregates.test.ts › sums are added up in order of arrival in each partition, then partition by partition',
@@ -414,7 +415,7 @@ export const rows: Readonly<Record<number, Row>> = {
   30: {
     title: 'State and partitions',
     decision:
-      'Each source partition has its own state and event time. A step that works per key needs a key whose records are known to be in one partition, else the topology is refused; so it is when a step on the way gives that field another value.',
+      'Each source partition has its own state and event time. A step that works per key needs a key whose records are known to be in one partition, else the topology is refused, unless `unsafe: true` asks for groups within each partition; so it is when a step on the way gives that field another value.',
     within: [
       'src/topology/partitioned-keys.test.ts › a window over `%s` behind %j sees each key whole, or is refused: %j',
       run('gives each source partition its own event time and state'),

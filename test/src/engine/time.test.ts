@@ -69,6 +69,16 @@ describe('event time of a record', () => {
     expect(read({ from: 'kafka', maxFuture: '10s' }, {}, { timestamp: now + 10_001 })).toMatch(/^time-future/);
   });
 
+  test('is judged by the arrival that is stored with the record, so that reading it again later judges alike', () => {
+    const option = { field: 'ts', unit: 'ms', maxFuture: '10s' } as const;
+    const stored = { timestamp: now - 60_000 };
+    for (const arrival of [now, now + 3_600_000]) {
+      expect(read(option, { ts: now - 50_000 }, { ...stored, arrival })).toBe(now - 50_000);
+      expect(read(option, { ts: now - 49_999 }, { ...stored, arrival })).toMatch(/^time-future: .* 10 s ahead/);
+    }
+    expect(read(option, { ts: now + 10_001 }, { timestamp: now + 60_000 })).toMatch(/^time-future/);
+  });
+
   test('is the arrival, or the Kafka timestamp, where that is asked for', () => {
     expect(read('arrival', {})).toBe(now);
     expect(read({ from: 'arrival', idle: '5s' }, {})).toBe(now);

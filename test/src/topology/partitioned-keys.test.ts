@@ -12,6 +12,8 @@ function problemsOf(source: string, steps: string) {
 test.each([
   ['kafka: { brokers: h, topic: t, time: kafka, keyedBy: id }', '    - keyBy: id\n', []],
   ['kafka: { brokers: h, topic: t, time: kafka }', '    - keyBy: key\n', ['unproven-key']],
+  ['kafka: { brokers: h, topic: t, time: kafka }', '    - keyBy: { field: id, unsafe: true }\n', []],
+  ['kafka: { brokers: h, topic: t, time: kafka }', '    - keyBy: { field: id, unsafe: false }\n', ['unproven-key']],
   ['mqtt: { url: "mqtt://h", topics: [a/+], time: arrival }', '    - keyBy: id\n', []],
   ['kafka: { brokers: h, topic: t, time: kafka, keyedBy: site }', '    - keyBy: id\n', ['unproven-key']],
   [
