@@ -187,6 +187,14 @@ export interface TypeCheck {
   ): void;
 }
 
+/** What the state in a checkpoint was made by, where that is not what the step is now. */
+export interface StateOrigin {
+  /** The definition's `stateVersion` then. */
+  readonly version: number;
+  /** The options of `stateDependsOn` then; null where none was given. */
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
 export interface StepDefinition<S extends TSchema = TSchema, State = unknown> extends Common<S> {
   readonly kind: 'step';
   /** The step owns state per key: it needs a `keyBy` before it and an `id`. */
@@ -197,6 +205,12 @@ export interface StepDefinition<S extends TSchema = TSchema, State = unknown> ex
   readonly stateVersion?: number;
   /** The option values that, when changed, make old state meaningless. */
   readonly stateDependsOn?: readonly string[];
+  /**
+   * Gives what turns one key's state of an older `stateVersion`, or of other options in `stateDependsOn`, into the state that this step
+   * holds; `undefined` when that cannot be: the state is then to be discarded. What it gives may forget a key with `undefined`. Timers
+   * stay as they were asked for. Throwing refuses the run, with nothing changed. Never asked about the state of a newer version.
+   */
+  migrate?(options: Static<S>, from: StateOrigin): ((state: unknown) => State | undefined) | undefined;
   /** The step may call `late`: it then takes a `late` option, the name of a stream or `drop`. */
   readonly late?: boolean;
   /** With these options the step gives several results for one window, each in place of the one before. Default: no. */

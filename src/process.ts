@@ -32,8 +32,10 @@ export interface RecordContext<S, R> extends TimerContext<S, R> {
 export interface Process<T, S, R> {
   /** Makes the state of a key that has none. Without it there is no state. */
   readonly state?: () => S;
-  /** Raise it when old state can no longer be read: a run then refuses the state of another version. 1 unless given. */
+  /** Raise it when old state can no longer be read: a run then refuses the state of another version, or gives it to `migrate`. 1 unless given. */
   readonly version?: number;
+  /** Makes the state of a key out of that which an older version has left; `undefined` forgets it. Throwing refuses the run, with nothing changed. */
+  migrate?(state: unknown, version: number): S | undefined;
   /** Called for each record, in order. What it throws rejects the record with `step-failed`. */
   onRecord(record: StreamRecord<T>, step: RecordContext<S, R>): void;
   /** Called as the watermark reaches a time that was asked for. What it throws ends the run. */

@@ -63,8 +63,8 @@ export const changed = defineStep<typeof options, Last>({
 JSON, by type and content: \`1\` and \`"1"\` differ, the order of an object's fields does not matter, and a field that is missing differs
 from one that is null. A record without a change ends here, on purpose and without a dead letter: their number is what came in less
 what went out or was rejected. Records are taken as they arrive; where they may be out of order, put a \`sort\` before this step.
-What is kept of a key is the watched fields of one record, also over a restart. It is kept for as long as the state folder, unless
-\`forget\` is set: that needs a source with a \`time\`, and a record without event time is then rejected with \`time-invalid\`.
+What is kept of a key is the watched fields of one record, also over a restart, and when some of them are watched
+no longer. It is kept for as long as the state folder, unless \`forget\` is set: that needs a source with a \`time\`, and a record without event time is then rejected with \`time-invalid\`.
 With \`previous\`, a record that is not an object is rejected with \`schema-violation\`; a field \`a.b\` stands there under the name \`a.b\`.`,
   options,
   shorthand: 'fields',
@@ -104,6 +104,15 @@ With \`previous\`, a record that is not an object is rejected with \`schema-viol
     },
   ],
   type: typeOf,
+  migrate({ fields }, { options: before }) {
+    const known = [before['fields']].flat();
+    const names = [fields].flat();
+    if (!names.every((name) => known.includes(name))) return undefined;
+    return (state) => {
+      const { values, ...rest } = state as Last;
+      return { ...rest, values: Object.fromEntries(Object.entries(values).filter(([name]) => names.includes(name))) };
+    };
+  },
   create: createChanged,
 });
 

@@ -44,7 +44,8 @@ export const lag = defineStep<typeof options, unknown[]>({
 before this step. With \`by: 2\` it is the one before that. The first \`by\` records of a key get null, and so does a record when the one
 before had no such field. A list of fields gives an object with those that were there, \`a.b\` under the name \`a.b\`.
 A record that is not an object is rejected with \`schema-violation\`, and the next one does not see it. What is kept of a key is the
-wanted fields of its last \`by\` records, as they came in, also over a restart.`,
+wanted fields of its last \`by\` records, as they came in, also over a restart. Another \`by\` keeps
+it, a larger one with null until enough records have come; and so do fields in place of the whole value.`,
   options,
   keyed: true,
   stateDependsOn: ['fields', 'by'],
@@ -83,6 +84,12 @@ wanted fields of its last \`by\` records, as they came in, also over a restart.`
     },
   ],
   type: typeOf,
+  migrate({ fields, by = 1 }, { options: before }) {
+    const whole = before['fields'] === null;
+    if (!whole && JSON.stringify(before['fields']) !== JSON.stringify(fields)) return undefined;
+    const wantedOf = whole ? reader(fields) : (value: unknown) => value;
+    return (state) => (state as unknown[]).slice(-by).map(wantedOf);
+  },
   create({ fields, as, by = 1 }) {
     if (as === '__proto__') throw new TopologyError([{ code: 'bad-value', message: forbidden }]);
     const wantedOf = reader(fields);

@@ -28,9 +28,15 @@ const options = Type.Unsafe<Given>(
       version: Type.Optional(
         Type.Integer({
           description:
-            'Raise it when old state can no longer be read: a run then refuses the state of another version.',
+            'Raise it when old state can no longer be read: a run then refuses the state of another version, or gives it to `migrate`.',
           minimum: 1,
           default: 1,
+        }),
+      ),
+      migrate: Type.Optional(
+        functionOption({
+          description:
+            '`migrate(state, version)`: makes the state of a key out of that which an older `version` has left; `undefined` forgets it.',
         }),
       ),
     },
@@ -53,7 +59,8 @@ go on as if nothing had happened, as long as the same input makes them do the sa
 - \`step.reject(message)\` and \`step.late(message)\` send the record at hand elsewhere; \`step.watermark\` is how far event time has come.
 
 What \`onRecord\` throws rejects the record with \`step-failed\`: what it has emitted or changed before stays. What \`onTimer\` throws ends the run.
-Bound what you keep: forget keys, or set \`state.ttl\` and \`state.maxKeys\` for the topology. When the shape of the state changes, raise \`version\`.`,
+Bound what you keep: forget keys, or set \`state.ttl\` and \`state.maxKeys\` for the topology. When the shape of the state changes, raise \`version\`,
+and say in \`migrate\` how the old one is carried over: that is done as the run starts, for all keys or, when it throws, for none.`,
   options,
   keyed: true,
   late: true,
@@ -112,11 +119,16 @@ Bound what you keep: forget keys, or set \`state.ttl\` and \`state.maxKeys\` for
     checkFunctions(given, check);
     return undefined;
   },
+  migrate({ version = 1, migrate }, { options: before }) {
+    const old = (before['version'] as number | null) ?? 1;
+    if (old === version) return (state) => state;
+    return migrate === undefined || old > version ? undefined : (state) => migrate(state, old);
+  },
   create: (given, id) => runFunctions(given, id),
 });
 
 function checkFunctions(given: Given, check: TypeCheck): void {
-  for (const name of ['state', 'onRecord', 'onTimer'] as const) {
+  for (const name of ['state', 'onRecord', 'onTimer', 'migrate'] as const) {
     if (given[name] === undefined || typeof given[name] === 'function') continue;
     check.problem(
       [name],

@@ -29,7 +29,7 @@ async function planAgainst(plan: Plan, folder: string, json: boolean): Promise<v
     const checkpoint = checkpointOf(store, folder);
     return {
       topology: checkpoint.topology,
-      verdicts: compareState(checkpoint, plan, stepIdentities(plan, catalogue)),
+      verdicts: compareState(checkpoint, plan, stepIdentities(plan, catalogue), catalogue),
     };
   });
   if (topology !== plan.name) {
@@ -44,7 +44,7 @@ async function planAgainst(plan: Plan, folder: string, json: boolean): Promise<v
 }
 
 function describeVerdict({ id, verdict, reason, undo }: StateVerdict): string {
-  const color = { keep: pc.green, new: pc.cyan, discard: pc.red }[verdict];
+  const color = { keep: pc.green, migrate: pc.yellow, new: pc.cyan, discard: pc.red }[verdict];
   const advice = undo === undefined ? '' : ` ${undo}, or run with --discard ${id}.`;
   return `${color(verdict.padEnd(8))} ${pc.bold(id)}  ${reason}${advice}`;
 }

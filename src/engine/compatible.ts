@@ -1,13 +1,18 @@
 import { RunError } from '../errors.ts';
 import type { Plan } from '../topology/plan.ts';
 import type { Checkpoint, StepIdentity } from './checkpoint.ts';
+import type { Catalogue } from './graph.ts';
+import { migrationOf } from './migrate.ts';
 
 /** What becomes of the state of one step, or of the position of one source, under a plan. */
 export interface StateVerdict {
   readonly id: string;
   readonly kind: 'step' | 'source';
-  /** `keep`: goes on where it stands. `discard`: means nothing under the plan, and has to be dropped first. `new`: begins empty. */
-  readonly verdict: 'keep' | 'discard' | 'new';
+  /**
+   * `keep`: goes on where it stands. `migrate`: goes on, carried over to what the step is now. `discard`: means nothing under the plan,
+   * and has to be dropped first. `new`: begins empty.
+   */
+  readonly verdict: 'keep' | 'migrate' | 'discard' | 'new';
   /** A full sentence. */
   readonly reason: string;
   /** `discard`: what to change in the topology so that it can be kept. */
@@ -19,8 +24,13 @@ export function compareState(
   checkpoint: Checkpoint,
   plan: Plan,
   steps: Readonly<Record<string, StepIdentity>>,
+  catalogue: Catalogue,
 ): StateVerdict[] {
-  const held = Object.entries(checkpoint.steps).map(([id, old]) => verdictOn(id, old, steps[id]));
+  const held = Object.entries(checkpoint.steps).map(([id, old]) => {
+    const now = steps[id];
+    const migrates = now !== undefined && migrationOf(id, old, now, { plan, catalogue }) !== undefined;
+    return verdictOn(id, old, now, migrates);
+  });
   const added = Object.keys(steps)
     .filter((id) => checkpoint.steps[id] === undefined)
     .map((id) => ({
@@ -37,13 +47,14 @@ export function checkCompatible(
   checkpoint: Checkpoint,
   plan: Plan,
   steps: Readonly<Record<string, StepIdentity>>,
+  catalogue: Catalogue,
 ): void {
   if (checkpoint.topology !== plan.name) {
     throw new RunError(
       `The state folder holds state of the topology \`${checkpoint.topology}\`, not of \`${plan.name}\`. Give this one another folder with --state.`,
     );
   }
-  const lost = compareState(checkpoint, plan, steps).filter(({ verdict }) => verdict === 'discard');
+  const lost = compareState(checkpoint, plan, steps, catalogue).filter(({ verdict }) => verdict === 'discard');
   if (lost.length === 0) return;
   const [{ id, reason, undo }, ...others] = lost as [StateVerdict, ...StateVerdict[]];
   const more =
@@ -54,7 +65,7 @@ export function checkCompatible(
   );
 }
 
-function verdictOn(id: string, old: StepIdentity, now: StepIdentity | undefined): StateVerdict {
+function verdictOn(id: string, old: StepIdentity, now: StepIdentity | undefined, migrates: boolean): StateVerdict {
   const discard = (reason: string, undo: string): StateVerdict => ({
     id,
     kind: 'step',
@@ -70,7 +81,7 @@ function verdictOn(id: string, old: StepIdentity, now: StepIdentity | undefined)
   }
   const before = describe(old);
   const after = describe(now);
-  if (before !== after) {
+  if (before !== after && !migrates) {
     return discard(
       `The state of the step \`${id}\` was made by ${before}; the topology now says ${after}.`,
       'Change it back',
@@ -88,6 +99,10 @@ function verdictOn(id: string, old: StepIdentity, now: StepIdentity | undefined)
       `The state of the step \`${id}\` was made from ${named(old.sources)}; its task now reads ${named(now.sources)}.`,
       'Change it back',
     );
+  }
+  if (migrates) {
+    const reason = `Its state was made by ${before}, and is carried over to ${after}.`;
+    return { id, kind: 'step', verdict: 'migrate', reason };
   }
   return { id, kind: 'step', verdict: 'keep', reason: `It is ${after}, as when its state was made.` };
 }

@@ -63,7 +63,7 @@ export async function discardState(
     );
   }
   const rest = without(checkpoint, ids);
-  if (fits) checkCompatible(rest, fits.plan, stepIdentities(fits.plan, fits.catalogue));
+  if (fits) checkCompatible(rest, fits.plan, stepIdentities(fits.plan, fits.catalogue), fits.catalogue);
   const changes: Changes = { puts: [], removes: [] };
   for (const id of ids) {
     for (const [name] of store.entries(prefix(id))) changes.removes.push(name);

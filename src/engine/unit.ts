@@ -1,10 +1,11 @@
 import { RunError } from '../errors.ts';
 import { type Log, type PartitionState, type Ports, TransactionError } from '../operator.ts';
 import type { Plan } from '../topology/plan.ts';
-import type { StepIdentity } from './checkpoint.ts';
+import { readCheckpoint, type StepIdentity } from './checkpoint.ts';
 import { Checkpointer } from './checkpointer.ts';
 import { checkCompatible } from './compatible.ts';
 import type { Catalogue, Graph } from './graph.ts';
+import { MigratedStore, migrationsOf } from './migrate.ts';
 import type { Outputs } from './outputs.ts';
 import type { SinkRunner } from './sink-runner.ts';
 import type { SourceHost } from './source-host.ts';
@@ -57,9 +58,10 @@ export class Unit {
     this.own = sinks.own;
     this.#onLost = onLost;
     this.runners = sinks.all;
-    this.tasks = new Tasks({ ...parts, store, runners: this.runners });
+    const taken = takenUp(store, parts);
+    this.tasks = new Tasks({ ...parts, store: taken.store, runners: this.runners });
     this.checkpointer = new Checkpointer(
-      store,
+      taken.store,
       ports.clock,
       { plan, hash, steps },
       {
@@ -71,9 +73,7 @@ export class Unit {
         ...(onLost && { transactional: sinks.own }),
       },
     );
-    const { last } = this.checkpointer;
-    if (last) checkCompatible(last, plan, steps);
-    if (last?.ended) throw hasEnded(plan.name, last);
+    if (taken.migrated) this.checkpointer.changed();
   }
 
   /** All of a run. Throws a RunError when the state does not fit the plan. */
@@ -129,6 +129,24 @@ export class Unit {
     );
     return this.#closing;
   }
+}
+
+/** The store as the steps of the plan read it. Throws a RunError when what it holds does not fit them, or all of its input has ended. */
+function takenUp(
+  store: StateStore | PartitionState,
+  { plan, steps, catalogue, log }: UnitParts,
+): { store: StateStore; migrated: boolean } {
+  const last = readCheckpoint(store);
+  if (last === undefined) return { store, migrated: false };
+  checkCompatible(last, plan, steps, catalogue);
+  if (last.ended) throw hasEnded(plan.name, last);
+  const migrations = migrationsOf(last, steps, { plan, catalogue });
+  if (migrations.size === 0) return { store, migrated: false };
+  const migrated = new MigratedStore(store, migrations);
+  for (const id of migrations.keys()) {
+    log.info('State made by an older form of the step is carried over', { step: id, checkpoint: last.id });
+  }
+  return { store: migrated, migrated: true };
 }
 
 function hasEnded(name: string, { id, at }: { id: number; at: number }): RunError {

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { changed } from '../../operators/changed/index.ts';
 import { StreamRecord } from '../../src/record.ts';
 import { Driver } from '../../src/testing.ts';
+import { migrated } from './migrated.ts';
 
 const record = (value: unknown, time = 0, key = 'k', offset = 0) =>
   new StreamRecord(value, key, time, offset, undefined, undefined, undefined, 'in/0');
@@ -60,6 +61,31 @@ function expected(input: readonly StreamRecord[], { first, forget, outOfOrderMs 
 type fcValue<T> = T extends fc.Arbitrary<infer V> ? V : never;
 
 describe('changed', () => {
+  test('goes on with some of its fields as if it had never watched the others, and not with one more', () => {
+    const from = { version: 1, options: { fields: ['a', 'b'] } };
+    fc.assert(
+      fc.property(arrivals, settings, fc.nat(), (input, given, n) => {
+        const { outOfOrderMs } = given;
+        const fewer = { ...optionsOf(given), fields: 'b' };
+        const migrate = changed.migrate!(fewer, from)!;
+        const cut = n % (input.length + 1);
+        const before = new Driver(changed, optionsOf(given), { outOfOrderMs }).push(...input.slice(0, cut));
+        const after = new Driver(changed, fewer, {
+          outOfOrderMs,
+          from: migrated(before.checkpoint(), migrate as never),
+        });
+        const whole = new Driver(changed, fewer, { outOfOrderMs }).push(...input.slice(0, cut));
+        const known = whole.output.length;
+        expect(shown(after.push(...input.slice(cut)).output)).toEqual(
+          shown(whole.push(...input.slice(cut)).output.slice(known)),
+        );
+      }),
+      { numRuns: 300 },
+    );
+    expect(changed.migrate!({ fields: ['a', 'c'] }, from)).toBeUndefined();
+    expect(changed.migrate!({ fields: ['b', 'a'] }, from)).toBeDefined();
+  });
+
   test('compares with the record before, not with the last one that passed', () => {
     expect(pass({ fields: 'a' }, { a: 1 }, { a: 1, b: 2 }, { a: 2 }, { a: 1 }, { a: 1 })).toEqual([
       { a: 1 },

@@ -4,6 +4,7 @@ import { lag } from '../../operators/lag/index.ts';
 import { TopologyError } from '../../src/errors.ts';
 import type { StepDefinition } from '../../src/operator.ts';
 import { Driver, StreamRecord } from '../../src/testing.ts';
+import { migrated } from './migrated.ts';
 import { loaded, mqtt, problemsOf } from './topologies.ts';
 
 const definition = lag as unknown as StepDefinition;
@@ -53,6 +54,31 @@ describe('lag', () => {
         const after = new Driver(definition, options, { from: before.checkpoint() }).push(...records.slice(cut));
         const whole = new Driver(definition, options).push(...records);
         expect([...before.output, ...after.output]).toEqual(whole.output);
+      }),
+      { numRuns: 500 },
+    ));
+
+  test('goes on with another `by`, or with fields instead of the whole, as if it had always had them', () =>
+    fc.assert(
+      fc.property(input, settings, settings, fc.nat(), (records, old, given, n) => {
+        const [from, to] = [old, given].map(({ fields, by }) => ({ fields: fields ?? null, by: by ?? null }));
+        const migrate = definition.migrate!({ as: 'was', ...given }, { version: 1, options: from! });
+        expect(migrate !== undefined).toBe(from!.fields === null || String(from!.fields) === String(to!.fields));
+        if (migrate === undefined) return;
+        const cut = n % (records.length + 1);
+        const before = new Driver(definition, { as: 'was', ...old }).push(...records.slice(0, cut)).checkpoint();
+        const after = new Driver(definition, { as: 'was', ...given }, { from: migrated(before, migrate) });
+        after.push(...records.slice(cut));
+        // With a larger `by` it is as if the records had begun with those that were kept.
+        const kept = ['k', 'l'].flatMap((key) =>
+          records
+            .slice(0, cut)
+            .filter((record) => record.key === key && isObject(record.value))
+            .slice(-(old.by ?? 1)),
+        );
+        const whole = new Driver(definition, { as: 'was', ...given }).push(...kept);
+        const known = whole.output.length;
+        expect(after.output).toEqual(whole.push(...records.slice(cut)).output.slice(known));
       }),
       { numRuns: 500 },
     ));

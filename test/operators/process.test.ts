@@ -8,6 +8,7 @@ import { recordId, StreamRecord } from '../../src/record.ts';
 import { Driver, TopologyDriver } from '../../src/testing.ts';
 import { loadTopology } from '../../src/topology/load.ts';
 
+type Given = Process<unknown, unknown, unknown>;
 const record = (time: number, key = 'k', value: unknown = {}, offset = 0) =>
   new StreamRecord(value, key, time, offset, undefined, undefined, undefined, 'in/0');
 const drive = (given: Process<unknown, unknown, unknown>) => new Driver(process, given, { id: 'own' });
@@ -174,6 +175,19 @@ describe('process in a topology', () => {
     .stream('readings')
     .from<{ generatorID: string; fuel: number }>(from.simulate({ realTime: false, time: { field: 'ts', unit: 'ms' } }))
     .keyBy('generatorID');
+
+  test('gives state of an older version to `migrate`, and takes none of a newer one', () => {
+    const given = (version?: number, migrate?: Given['migrate']) =>
+      ({ onRecord: () => {}, ...(version && { version }), ...(migrate && { migrate }) }) as Given;
+    const from = (version: number | null) => ({ version: 1, options: { version } });
+    const box: Given['migrate'] = (state, version) => [state, version];
+    expect(process.migrate!(given(3, box), from(2))?.('old')).toEqual(['old', 2]);
+    expect(process.migrate!(given(3, box), from(null))?.('old')).toEqual(['old', 1]);
+    expect(process.migrate!(given(1, box), from(2))).toBeUndefined();
+    expect(process.migrate!(given(2), from(1))).toBeUndefined();
+    // Left out or written, version 1 is the same.
+    expect(process.migrate!(given(1), from(null))?.('old')).toBe('old');
+  });
 
   test('is typed: the record, the state, and what comes out when it is said', () => {
     const plan = readings

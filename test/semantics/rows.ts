@@ -462,9 +462,15 @@ export const rows: Readonly<Record<number, Row>> = {
   34: {
     title: 'Changes of a topology',
     decision:
-      'State is kept under the `id` of its step. Another window or key does not fit it: the run is refused until it is said to discard it. All else stays.',
-    within: ['src/cli/state.test.ts › says what becomes of the state when %s changes, and a run keeps to it'],
-    beyond: [run('refuses state that the topology no longer fits, and an input that has ended')],
+      'State is kept under the `id` of its step. Another window or key does not fit it: the run is refused until it is said to discard it. State that a step can carry over to its new form is carried over by the first checkpoint. All else stays.',
+    within: [
+      'src/cli/state.test.ts › says what becomes of the state when %s changes, and a run keeps to it',
+      'src/engine/migrate.test.ts › goes on as if it had always been of the new one, whenever the change comes and however often the run crashes after it',
+    ],
+    beyond: [
+      run('refuses state that the topology no longer fits, and an input that has ended'),
+      'src/engine/migrate.test.ts › that cannot be carried over for one key refuses the run and stays as it was',
+    ],
   },
   35: {
     title: 'Joins',

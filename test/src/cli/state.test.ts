@@ -247,6 +247,21 @@ describe('plan --against', () => {
     expect(text).toMatch(/^keep {5}in {2}It goes on in 1 partition\.$/m);
   });
 
+  test('says what is carried over to other options, and a run does it', async () => {
+    const withLag = (given: string) => ({ more: `    - id: before\n      lag: ${given}\n`, every: '1s' });
+    rmSync(state, { recursive: true });
+    await runUntil(3, withLag('{ as: was, by: 2 }'));
+    more();
+    const one = withLag('{ as: was, fields: n }');
+    const text = (await captured(() => planCommand(topology(one), { against: state }))).stdout;
+    expect(text.replace(/\u001b\[\d+m/g, '')).toMatch(
+      /^migrate {2}before {2}Its state was made by `lag` .*fields: null, by: 2.* is carried over to .*fields: "n", by: null/m,
+    );
+    expect(verdicts((await against(one)).stdout)).toEqual({ latest: 'keep', before: 'migrate', in: 'keep' });
+    await runUntil(1, one);
+    expect(verdicts((await against(one)).stdout)).toEqual({ latest: 'keep', before: 'keep', in: 'keep' });
+  });
+
   test('of a topology of another name, says whose state it is', async () => {
     writeFileSync(
       join(folder, 'u.yaml'),
