@@ -2,7 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { keyBy } from '../../../operators/key-by/index.ts';
 import { readCheckpoint, stepIdentities } from '../../../src/engine/checkpoint.ts';
+import { decode } from '../../../src/engine/codec.ts';
 import { compareState } from '../../../src/engine/compatible.ts';
+import type { Stored } from '../../../src/engine/keyed-state.ts';
+import { MigratedStore } from '../../../src/engine/migrate.ts';
 import { Run } from '../../../src/engine/run.ts';
 import { storedEntries } from '../../../src/engine/state-folder.ts';
 import { MemoryStore } from '../../../src/engine/store.ts';
@@ -253,15 +256,19 @@ describe('state of an older form of a step', () => {
     ]);
   });
 
-  test('is not written with a recorded idle step: what stands there is still the old one', async () => {
+  test('is not written with a recorded idle step, but with the first checkpoint, once', async () => {
     const world = new World();
     world.log.add('0', { key: 'a', ts: at(1) });
     await world.run(first, 1);
-    const { MigratedStore } = await import('../../../src/engine/migrate.ts');
     const migrated = new MigratedStore(world.store, new Map([['count', (state: unknown) => ({ n: state })]]));
     const idle: Changes = { puts: [['idle\u0000in/0\u00000', Buffer.from('x')]], removes: [] };
     await migrated.commit(idle);
     expect(world.states()).toEqual([['in/0', 'a', 1]]);
-    expect([...migrated.entries('state\u0000count')].length).toBe(1);
+    const read = () => [...migrated.entries('state\u0000')].map(([name, bytes]) => (decode(name, bytes) as Stored)[1]);
+    expect(read()).toEqual([{ n: 1 }]);
+    for (let checkpoint = 0; checkpoint < 2; checkpoint++) {
+      await migrated.commit({ puts: [['checkpoint', world.store.get('checkpoint')!]], removes: [] });
+      expect([world.states(), read()]).toEqual([[['in/0', 'a', { n: 1 }]], [{ n: 1 }]]);
+    }
   });
 });
