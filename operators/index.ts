@@ -7,6 +7,7 @@ import { detect } from './detect/index.ts';
 import { fileSink, fileSource } from './file/index.ts';
 import { filter } from './filter/index.ts';
 import { flatMap } from './flat-map/index.ts';
+import { httpServerSource } from './http-server/index.ts';
 import { influxSink } from './influx/index.ts';
 import { join } from './join/index.ts';
 import { kafkaSink, kafkaSource } from './kafka/index.ts';
@@ -38,6 +39,7 @@ export {
   fileSource,
   filter,
   flatMap,
+  httpServerSource,
   influxSink,
   join,
   kafkaSink,
@@ -66,6 +68,7 @@ export {
 /** All sources by name. */
 export const sources = {
   file: fileSource,
+  httpServer: httpServerSource,
   kafka: kafkaSource,
   mqtt: mqttSource,
   simulate: simulateSource,
@@ -116,6 +119,7 @@ export const catalogue: readonly Definition[] = [
   fileSink,
   filter,
   flatMap,
+  httpServerSource,
   influxSink,
   join,
   kafkaSource,
