@@ -149,7 +149,7 @@ function checkedPort(text: string): string {
 }
 
 function version(): string {
-  // Two levels up in the sources, three in the build.
+  // Two levels up in the sources and in the bundle, three where nothing is bundled.
   for (const up of ['../../package.json', '../../../package.json']) {
     try {
       return (JSON.parse(readFileSync(new URL(up, import.meta.url), 'utf8')) as { version: string }).version;

@@ -1,6 +1,13 @@
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 
-const options = new Ajv({ allErrors: true, verbose: true, strict: false, validateFormats: false });
+// Schemas of options are our own or an operator author's, and made by a library: to check them again costs a start more than all else.
+const options = new Ajv({
+  allErrors: true,
+  verbose: true,
+  strict: false,
+  validateFormats: false,
+  validateSchema: false,
+});
 // Schemas of several topologies may bear one `$id`: none is kept.
 const ajv = new Ajv({ strict: false, validateFormats: false, logger: false, addUsedSchema: false });
 const schemas = new WeakMap<object, ValidateFunction>();

@@ -33,7 +33,7 @@ const rounds = count('rounds', given.rounds);
 const events = count('events', given.events);
 if (!['w1', 'state'].includes(given.only)) stop(`There is no benchmark \`${given.only}\`. There are: w1, state.`);
 
-const main = here('../../dist/src/cli/main.js');
+const main = here('../../dist/cli/main.js');
 if (!existsSync(main)) stop('There is no build to measure. Run `npm run build` first.');
 const folder = `${tmpdir()}/penstock-bench`;
 mkdirSync(folder, { recursive: true });

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
-const main = new URL('../../dist/src/cli/main.js', import.meta.url).pathname;
+const main = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const running = new Set<ChildProcess>();
 // What fails half-way leaves nothing running.
 process.once('exit', () => {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 
-const main = new URL('../../dist/src/cli/main.js', import.meta.url).pathname;
+const main = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 
 /** The command line as users have it: a process of its own, from the build. */
 export class Penstock {

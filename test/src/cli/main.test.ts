@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-const main = new URL('../../../dist/src/cli/main.js', import.meta.url).pathname;
+const main = new URL('../../../dist/cli/main.js', import.meta.url).pathname;
 const folder = mkdtempSync(join(tmpdir(), 'penstock-main-'));
 
 interface Ended {
