@@ -2,7 +2,7 @@ import type { AssignerProtocol, Consumer, EachBatchPayload, PartitionAssigner } 
 import { type Owned, shareOut } from './assigner.ts';
 import { type Reader, type ReaderEvents, type ReaderOptions, type TopicPartition, Trouble } from './driver.ts';
 import type { Client } from './kafkajs.ts';
-import { readCommitted } from './kafkajs-committed.ts';
+import { mendFetches } from './kafkajs-fetches.ts';
 import { noTopic, rootOf } from './trouble.ts';
 
 const maxWaitMs = 150;
@@ -205,7 +205,7 @@ function nameOf({ topic, partition }: TopicPartition): string {
 function stickyAssigner(owned: { partitions: Owned }, protocol: typeof AssignerProtocol): PartitionAssigner {
   return ({ cluster }) => {
     // The only place where kafkajs lends out what it fetches with, and before it fetches.
-    readCommitted(cluster);
+    mendFetches(cluster);
     return {
       name: 'penstock-sticky',
       version: 1,

@@ -50,6 +50,16 @@ export async function readBatches(
   return next === undefined ? undefined : Number(next);
 }
 
+/** The offset behind the batches at the begin of the set that hold no records; `undefined` when the first one holds some. */
+export function behindEmptied(set: Buffer): number | undefined {
+  let next: number | undefined;
+  for (let at = 0; at + recordsAt <= set.length && set.readInt32BE(at + countAt) === 0; ) {
+    next = Number(set.readBigInt64BE(at)) + set.readInt32BE(at + lastDeltaAt) + 1;
+    at += headBytes + set.readInt32BE(at + 8);
+  }
+  return next;
+}
+
 async function readBatch(
   set: Buffer,
   start: number,

@@ -222,6 +222,9 @@ export class OwnBroker {
       'offsets.topic.replication.factor=1',
       'offsets.topic.num.partitions=4',
       'group.initial.rebalance.delay.ms=0',
+      // Compaction within a second.
+      'log.cleaner.backoff.ms=200',
+      'log.cleaner.min.cleanable.ratio=0.01',
       'sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512',
       'listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_test="test-secret";',
       scram(256),

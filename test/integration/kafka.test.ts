@@ -300,6 +300,27 @@ describe.skipIf(missing)('a broker of our own', { timeout: 180_000 }, () => {
     }
   });
 
+  test('what compaction has left of a topic is read to its end, past batches without any record', async () => {
+    const topic = uniqueName('compacted');
+    const configEntries = Object.entries({ 'cleanup.policy': 'compact', 'segment.bytes': '1048576' });
+    const entries = configEntries.map(([name, value]) => ({ name, value }));
+    await withAdmin((admin) => admin.createTopics({ topics: [{ topic, configEntries: entries }] }), broker.address);
+    const at = { brokers: broker.address, topic };
+    // Each record fills a segment, and each producer leaves its last batch behind: alone in its segment, where nothing else is fetched.
+    for (const n of range(4)) {
+      const sink = await openSink(at);
+      expect(await sink.write([record({ n, pad: 'x'.repeat(600_000) }, 'k')])).toBeUndefined();
+    }
+    let seen = range(4);
+    await eventually(async () => {
+      seen = numbers(
+        await (await Reading.open({ ...at, group: uniqueName('g'), start: 'earliest', until: 'end' })).toEnd(),
+      );
+      return seen.length === 2;
+    }, 'compaction');
+    expect(seen).toEqual([2, 3]);
+  });
+
   test('PLAIN and SCRAM let us in; a wrong password says so plainly and does not show it', async () => {
     const topic = uniqueName('secret');
     const login = (mechanism: string, password: string) => ({

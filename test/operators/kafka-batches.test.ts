@@ -4,8 +4,8 @@ import { decodeName, encodeName } from '../../operators/kafka/changelog.ts';
 import { type Compression, codecNames } from '../../operators/kafka/codecs.ts';
 import type { Outgoing } from '../../operators/kafka/driver.ts';
 import { encodeBatch } from '../../operators/kafka/encode-batch.ts';
-import { dropAborted } from '../../operators/kafka/kafkajs-committed.ts';
-import { type Aborted, readBatches } from '../../operators/kafka/record-batches.ts';
+import { dropAborted } from '../../operators/kafka/kafkajs-fetches.ts';
+import { type Aborted, behindEmptied, readBatches } from '../../operators/kafka/record-batches.ts';
 
 const bytes = fc.option(
   fc.oneof(
@@ -87,6 +87,16 @@ describe('record batches', () => {
     ]);
     expect(await read(set)).toEqual({ seen: [], next: 10 });
     expect(await read(set.subarray(0, 61))).toEqual({ seen: [], next: 2 });
+  });
+
+  test('where emptied batches end is told up to the first that holds records', async () => {
+    const empty = (base: number) =>
+      batchOf(1, [text('a', '1'), text('b', '2')]).then((b) => placed(b, base, { records: false }));
+    const full = placed(await batchOf(1, [text('c', '3')]), 8);
+    expect(behindEmptied(Buffer.concat([await empty(3), await empty(6), full, await empty(9)]))).toBe(8);
+    expect(behindEmptied(await empty(3))).toBe(5);
+    expect(behindEmptied(full)).toBeUndefined();
+    expect(behindEmptied((await empty(3)).subarray(0, 60))).toBeUndefined();
   });
 
   test('aborted transactions are left out: overlapping, ended in another order, begun before the fetch', async () => {
