@@ -36,10 +36,8 @@ export function deliveryOf(options: Connection, within: Committing | undefined):
 // Never printed: it holds the password.
 function accessOf({ brokers, ssl = false, sasl }: Connection): string {
   const files = typeof ssl === 'boolean' ? ssl : [ssl.ca, ssl.cert, ssl.key];
-  const login = sasl && [
-    sasl.mechanism,
-    sasl.username,
-    sasl.password instanceof Secret ? sasl.password.reveal() : String(sasl.password),
-  ];
+  const login = Object.entries(sasl ?? {})
+    .map(([name, value]) => [name, value instanceof Secret ? value.reveal() : String(value)])
+    .sort();
   return JSON.stringify([brokerList(brokers).sort(), files, login]);
 }

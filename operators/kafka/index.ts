@@ -1,7 +1,7 @@
 import { defineSink, defineSource, field, Type, template } from '../../src/operator.ts';
 import { codecNames } from './codecs.ts';
 import { deliveryOf, joins } from './delivery.ts';
-import { checkBrokers, connectionOptions, topicProblem } from './options.ts';
+import { checkConnection, connectionOptions, topicProblem } from './options.ts';
 import { idHeader, openSink } from './sink.ts';
 import { openSource } from './source.ts';
 import { openTransactions } from './transactions.ts';
@@ -67,8 +67,9 @@ export const kafkaSource = defineSource({
   replays: true,
   partitioned: true,
   partitionedBy: ({ keyedBy }) => keyedBy,
-  check({ brokers, topic, topics }, check) {
-    checkBrokers(brokers, check);
+  check(options, check) {
+    const { topic, topics } = options;
+    checkConnection(options, check);
     if ((topic === undefined) === (topics === undefined)) {
       check.problem(
         [],
@@ -173,8 +174,9 @@ export const kafkaSink = defineSink({
   joins: (options, source) => joins(options, source),
   // A field that is named as the key is a primary key: compaction, and readers of the topic as a table, keep the newest record of each.
   upserts: ({ key }) => key !== undefined,
-  type({ brokers, topic, key, headers }, check) {
-    checkBrokers(brokers, check);
+  type(options, check) {
+    const { topic, key, headers } = options;
+    checkConnection(options, check);
     if (topic.includes('{')) check.expression(['topic']);
     else {
       const problem = topicProblem(topic);

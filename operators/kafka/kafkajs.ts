@@ -7,7 +7,8 @@ import { KafkajsReader } from './kafkajs-reader.ts';
 import { scan } from './kafkajs-scan.ts';
 import { KafkajsTransactor } from './kafkajs-transactor.ts';
 import { KafkajsWriter } from './kafkajs-writer.ts';
-import { brokerList, type Connection } from './options.ts';
+import { brokerList, type Connection, type Sasl } from './options.ts';
+import { tokenSource } from './token.ts';
 import { noTopic, rootOf, toTrouble } from './trouble.ts';
 
 /** What the driver takes from the context of a source or sink. */
@@ -36,7 +37,7 @@ const keepAliveMs = 60_000;
 const repeatMs = 10_000;
 const brokerDefault = -1;
 /** Logged as errors and warnings by kafkajs, but part of every start: it is told to retry, and we retry after it. */
-const expected = /^(Response |Limiting retries|Restarting the consumer|Crash: )/;
+const expected = /^(Response |SASL ||Limiting retries|Restarting the consumer|Crash: )/;
 
 /** Prepares kafkajs 2.2.4 for these options. Connects to nothing yet. */
 export async function openKafkajs(connection: Connection, outside: Outside): Promise<Driver> {
@@ -57,15 +58,12 @@ export async function openKafkajs(connection: Connection, outside: Outside): Pro
     ...(tls && { ssl: true }),
   };
   const { sasl } = connection;
-  if (sasl) {
-    const { mechanism, username, password } = sasl;
-    config.sasl = { mechanism, username, password: password.reveal() } as SASLOptions;
-  }
+  if (sasl) config.sasl = loginOf(sasl, outside.ports);
   const client: Client = {
     kafka: new library.Kafka(config),
     address,
     outside,
-    trouble: (error) => toTrouble(error, address, sasl?.username),
+    trouble: (error) => toTrouble(error, address, sasl),
     jump,
   };
   return {
@@ -76,6 +74,12 @@ export async function openKafkajs(connection: Connection, outside: Outside): Pro
     transact: (options) => KafkajsTransactor.open(client, options),
     scan: (place, each, signal) => scan(client, place, each, signal),
   };
+}
+
+function loginOf(sasl: Sasl, ports: Ports): SASLOptions {
+  const { mechanism, username = '', password } = sasl;
+  if (mechanism === 'oauthbearer') return { mechanism, oauthBearerProvider: tokenSource(sasl, ports) };
+  return { mechanism, username, password: password?.reveal() ?? '' } as SASLOptions;
 }
 
 // kafkajs has one table of codecs for the whole process, and knows gzip alone: without a bound.

@@ -1,5 +1,6 @@
 import { tlsRefusal } from '../../src/operator.ts';
 import { Trouble, type TroubleKind } from './driver.ts';
+import type { Sasl } from './options.ts';
 
 /** The fields of kafkajs errors that tell them apart. */
 interface Raw {
@@ -45,12 +46,12 @@ export function rootOf(error: unknown): Raw {
 }
 
 /** Puts an error of kafkajs into words, for a connection to `address`. What is not known to be final counts as passing. */
-export function toTrouble(error: unknown, address: string, user?: string): Trouble {
+export function toTrouble(error: unknown, address: string, login?: Sasl): Trouble {
   if (error instanceof Trouble) return error;
   const raw = rootOf(error);
   if (raw instanceof Trouble) return raw;
   const kind = kindOf(raw);
-  return new Trouble(kind, wording(raw, address, user), error);
+  return new Trouble(kind, wording(raw, address, login), error);
 }
 
 function kindOf(raw: Raw): TroubleKind {
@@ -64,12 +65,16 @@ function kindOf(raw: Raw): TroubleKind {
   return 'passing';
 }
 
-function wording(raw: Raw, address: string, user: string | undefined): string {
+function wording(raw: Raw, address: string, login: Sasl | undefined): string {
+  const user = login?.username ?? login?.clientId;
   const at = raw.broker ?? address;
   const message = raw.message ?? String(raw);
   const type = raw.type ?? '';
   if (raw.name === 'KafkaJSSASLAuthenticationError' || type === 'SASL_AUTHENTICATION_FAILED') {
-    return `Kafka at ${address} does not let user \`${user ?? ''}\` in. Check \`sasl.username\`, \`sasl.password\` and \`sasl.mechanism\`.`;
+    const way = login?.mechanism.toUpperCase() ?? 'SASL';
+    return login?.mechanism === 'oauthbearer'
+      ? `Kafka at ${address} does not take the token${user === undefined ? '' : ` of client \`${user}\``} (${way}). Check that it has not expired, and that the listener trusts who has issued it.`
+      : `Kafka at ${address} does not let user \`${user ?? ''}\` in (${way}). Check \`sasl.username\`, \`sasl.password\` and \`sasl.mechanism\`.`;
   }
   if (type === 'UNSUPPORTED_SASL_MECHANISM' || type === 'ILLEGAL_SASL_STATE') {
     return `Kafka at ${address} does not take this way to log in. Check \`sasl.mechanism\`, and that the port is the one of a SASL listener.`;
@@ -79,7 +84,7 @@ function wording(raw: Raw, address: string, user: string | undefined): string {
     return `Kafka at ${address} denies access to the ${what}. Give ${user ? `user \`${user}\`` : 'this client'} the right to it (an ACL).`;
   }
   if (raw.name === 'KafkaJSConnectionError' || raw.name === 'KafkaJSConnectionClosedError' || isSocketCode(raw.code)) {
-    return connectionWording(raw, at, message);
+    return connectionWording(raw, at, message, login);
   }
   if (type === 'INVALID_TRANSACTION_TIMEOUT') {
     return `Kafka at ${address} does not let transactions stay open for twice the time between checkpoints. Take them more often (\`state.every\`), or raise its \`transaction.max.timeout.ms\`.`;
@@ -88,7 +93,7 @@ function wording(raw: Raw, address: string, user: string | undefined): string {
   return `Kafka at ${address} answered: ${message.replace(/\.?$/, '.')}`;
 }
 
-function connectionWording(raw: Raw, at: string, message: string): string {
+function connectionWording(raw: Raw, at: string, message: string, login: Sasl | undefined): string {
   const code = String(raw.code ?? '');
   if (code === 'ECONNREFUSED') {
     return `Nothing listens at ${at}, where Kafka was expected. Check \`brokers\`, and that Kafka is up.`;
@@ -111,10 +116,11 @@ function connectionWording(raw: Raw, at: string, message: string): string {
   if (/timeout/i.test(message) || code === 'ETIMEDOUT' || code === 'EHOSTUNREACH') {
     return `Kafka at ${at} cannot be reached: no answer in time. Check \`brokers\` and the firewall.`;
   }
-  return (
-    `Kafka at ${at} closed the connection${code ? ` (${code})` : ''}. ` +
-    'If it does so at once, the port may want TLS (`ssl`) or a login (`sasl`).'
-  );
+  const closed = `Kafka at ${at} closed the connection${code ? ` (${code})` : ''}.`;
+  // What a broker says of a bad token is lost in kafkajs, which goes on until the broker hangs up.
+  return login?.mechanism === 'oauthbearer'
+    ? `${closed} If it does so at once, it does not take the token (OAUTHBEARER): check that it has not expired, and that the listener trusts who has issued it.`
+    : `${closed} If it does so at once, the port may want TLS (\`ssl\`) or a login (\`sasl\`).`;
 }
 
 // Not even tried: the address or the key is none.

@@ -225,7 +225,9 @@ export class OwnBroker {
       // Compaction within a second.
       'log.cleaner.backoff.ms=200',
       'log.cleaner.min.cleanable.ratio=0.01',
-      'sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512',
+      'sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER',
+      // Takes tokens that nobody has signed.
+      'listener.name.sasl_plaintext.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;',
       'listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_test="test-secret";',
       scram(256),
       scram(512),

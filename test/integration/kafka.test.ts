@@ -1,3 +1,8 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Intake } from '../../operators/kafka/intake.ts';
 import { StreamRecord } from '../../src/operator.ts';
@@ -332,7 +337,9 @@ describe.skipIf(missing)('a broker of our own', { timeout: 180_000 }, () => {
       const sink = await openSink({ ...login(mechanism, 'test-secret'), createTopic: { partitions: 1 } });
       expect(await sink.write([record({ n: 0 }, 'k')])).toBeUndefined();
       const wrong = openSink(login(mechanism, 'not-it'));
-      await expect(wrong).rejects.toThrow(/does not let user `test` in.*`sasl\.password`/);
+      await expect(wrong).rejects.toThrow(
+        /Kafka at 127.0.0.1:\d+ does not let user `test` in \([A-Z0-9-]+\).*`sasl\.password`/,
+      );
       await wrong.catch((error) => expect(`${error.message} ${error.stack}`).not.toContain('not-it'));
     }
     const options = { ...login('plain', 'test-secret'), group: topic, start: 'earliest', until: 'end' };
@@ -340,6 +347,45 @@ describe.skipIf(missing)('a broker of our own', { timeout: 180_000 }, () => {
     await expect(Reading.open({ ...options, ...login('plain', 'not-it') })).rejects.toThrow(
       /does not let user `test` in/,
     );
+  });
+
+  test('OAUTHBEARER lets us in with a token of an endpoint or a file; what is refused says by whom', async () => {
+    const topic = uniqueName('token');
+    const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
+    const now = Math.floor(Date.now() / 1_000);
+    const token = `${part({ alg: 'none' })}.${part({ sub: 'penstock', iat: now, exp: now + 3_600 })}.`;
+    const asked: string[] = [];
+    const server = createServer((request, response) => {
+      asked.push(String(request.headers.authorization));
+      const known = request.headers.authorization === `Basic ${Buffer.from('me:endpoint-secret').toString('base64')}`;
+      response
+        .writeHead(known ? 200 : 401)
+        .end(known ? JSON.stringify({ access_token: token, expires_in: 3_600 }) : '{}');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const folder = await mkdtemp(join(tmpdir(), 'penstock-token-'));
+    await writeFile(join(folder, 'token'), `${token}\n`);
+    const at = (sasl: object) => ({ brokers: broker.saslAddress, topic, sasl: { mechanism: 'oauthbearer', ...sasl } });
+    const tokenUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}/token`;
+    const client = (secret: string) => at({ tokenUrl, clientId: 'me', clientSecret: new Secret(secret) });
+    try {
+      const sink = await openSink({ ...client('endpoint-secret'), createTopic: { partitions: 1 } });
+      expect(await sink.write([record({ n: 0 }, 'k')])).toBeUndefined();
+      // One token serves all connections.
+      expect(asked).toHaveLength(1);
+      const file = at({ tokenFile: join(folder, 'token') });
+      const reading = await Reading.open({ ...file, group: topic, start: 'earliest', until: 'end' });
+      expect(numbers(await reading.toEnd())).toEqual([0]);
+      await expect(openSink(client('not-it'))).rejects.toThrow(/gives client `me` no token \(401\)/);
+      await expect(openSink(at({ tokenFile: join(folder, 'none') }))).rejects.toThrow(/cannot be read \(ENOENT\)/);
+      const stale = `${part({ alg: 'none' })}.${part({ sub: 'penstock', iat: now - 9, exp: now - 8 })}.`;
+      const wrong = await openSink(at({ token: new Secret(stale) })).catch((error: Error) => error);
+      expect(wrong).toMatchObject({ message: expect.stringMatching(/does not take the token \(OAUTHBEARER\)/) });
+      expect((wrong as Error).message).not.toContain(stale);
+    } finally {
+      server.close();
+      await rm(folder, { recursive: true });
+    }
   });
 
   test('a topic that is not made by anybody: written out it ends the run, from the data it is refused', async () => {
