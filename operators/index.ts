@@ -8,7 +8,7 @@ import { fileSink, fileSource } from './file/index.ts';
 import { filter } from './filter/index.ts';
 import { flatMap } from './flat-map/index.ts';
 import { httpServerSource } from './http-server/index.ts';
-import { influxSink } from './influx/index.ts';
+import { influxSink, influxSource } from './influx/index.ts';
 import { join } from './join/index.ts';
 import { kafkaSink, kafkaSource } from './kafka/index.ts';
 import { keyBy } from './key-by/index.ts';
@@ -41,6 +41,7 @@ export {
   flatMap,
   httpServerSource,
   influxSink,
+  influxSource,
   join,
   kafkaSink,
   kafkaSource,
@@ -69,6 +70,7 @@ export {
 export const sources = {
   file: fileSource,
   httpServer: httpServerSource,
+  influx: influxSource,
   kafka: kafkaSource,
   mqtt: mqttSource,
   simulate: simulateSource,
@@ -120,6 +122,7 @@ export const catalogue: readonly Definition[] = [
   filter,
   flatMap,
   httpServerSource,
+  influxSource,
   influxSink,
   join,
   kafkaSource,

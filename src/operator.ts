@@ -572,15 +572,23 @@ export const sourceOptions = {
   time: Type.Optional(
     Type.Unsafe<TimeOption>({
       description:
-        "Where event time comes from. `arrival`: when the record reached us. `kafka`: the record's own timestamp (kafka only). `{ field, unit }`: a field of the payload. A source without `time` cannot feed a window.",
+        "Where event time comes from. `arrival`: when the record reached us. `kafka`, `influx`: the record's own timestamp (of that source only). `{ field, unit }`: a field of the payload. `{ header, unit }`: a header, or a user property of MQTT 5. A source without `time` cannot feed a window.",
       anyOf: [
-        { type: 'string', enum: ['arrival', 'kafka'] },
+        { type: 'string', enum: ['arrival', 'kafka', 'influx'] },
         Type.Object(
           {
-            from: Type.Optional(Type.Enum(['arrival', 'kafka'], { description: 'Instead of `field`.' })),
+            from: Type.Optional(Type.Enum(['arrival', 'kafka', 'influx'], { description: 'Instead of `field`.' })),
             field: Type.Optional(field({ description: 'Field of the payload that holds the time.' })),
+            header: Type.Optional(
+              Type.String({
+                description: 'Instead of `field`: the header (Kafka) or user property (MQTT 5) that holds the time.',
+                minLength: 1,
+              }),
+            ),
             unit: Type.Optional(
-              Type.Enum(['s', 'ms', 'us', 'ns', 'rfc3339'], { description: 'Unit of that field. Never guessed.' }),
+              Type.Enum(['s', 'ms', 'us', 'ns', 'rfc3339'], {
+                description: 'Unit of that field or header. Never guessed.',
+              }),
             ),
             outOfOrder: Type.Optional(
               duration({
@@ -615,9 +623,11 @@ export const sourceOptions = {
 export type TimeOption =
   | 'arrival'
   | 'kafka'
+  | 'influx'
   | {
-      from?: 'arrival' | 'kafka';
+      from?: 'arrival' | 'kafka' | 'influx';
       field?: string;
+      header?: string;
       unit?: 's' | 'ms' | 'us' | 'ns' | 'rfc3339';
       outOfOrder?: string;
       idle?: string;

@@ -1,13 +1,12 @@
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
-import { RunError, type Secret, type SinkContext } from '../../src/operator.ts';
+import { RunError, type SinkContext } from '../../src/operator.ts';
+import { addressOf, messageOf, passes, reason, retryAfterMs } from './answers.ts';
+import type { Precision } from './lines.ts';
+import type { Access } from './options.ts';
 
-export interface ServerOptions {
-  readonly url: string;
-  readonly org: string;
-  readonly bucket: string;
-  readonly token: Secret;
-  readonly precision: string;
+export interface ServerOptions extends Access {
+  readonly precision: Precision;
   readonly timeoutMs: number;
 }
 
@@ -26,7 +25,6 @@ export type Answer =
 
 const compress = promisify(gzip);
 const compressFrom = 1000;
-const passingStatus = new Set([408, 425, 429]);
 const refusedStatus = new Set([201, 400, 413, 422]);
 
 /** The write API of one bucket. One call is one request; only a 204 confirms it. */
@@ -41,9 +39,8 @@ export class Server {
     const url = new URL(options.url);
     this.#options = options;
     this.#context = context;
-    this.address = url.origin + url.pathname.replace(/\/$/, '');
-    const { org, bucket, precision } = options;
-    this.#target = `${this.address}/api/v2/write?${new URLSearchParams({ org, bucket, precision })}`;
+    this.address = addressOf(options.url);
+    this.#target = `${this.address}${target(options)}`;
     this.#compresses = !/^(localhost|127\.[\d.]+|\[::1\])$/.test(url.hostname);
   }
 
@@ -62,7 +59,7 @@ export class Server {
         signal: request.signal,
       });
       const text = await response.text();
-      return this.#judge(response, text);
+      return this.#judge(response, text, body === '');
     } catch (error) {
       if (error instanceof RunError) throw error;
       return { kind: 'again', message: reason(error), poison: false };
@@ -73,66 +70,63 @@ export class Server {
   }
 
   async #request(body: string): Promise<RequestInit> {
-    const headers: Record<string, string> = {
-      authorization: `Token ${this.#options.token.reveal()}`,
-      'content-type': 'text/plain; charset=utf-8',
-    };
+    const headers = { 'content-type': 'text/plain; charset=utf-8', ...authorization(this.#options) };
     // A redirect would turn the write into a read of some page.
     const init = { method: 'POST', redirect: 'manual' as const, headers };
     if (!this.#compresses || body.length <= compressFrom) return { ...init, body };
-    headers['content-encoding'] = 'gzip';
-    return { ...init, body: await compress(body, { level: 1 }) };
+    return {
+      ...init,
+      headers: { ...headers, 'content-encoding': 'gzip' },
+      body: await compress(body, { level: 1 }),
+    };
   }
 
-  #judge(response: Response, body: string): Answer {
+  #judge(response: Response, text: string, empty: boolean): Answer {
     const { status } = response;
-    if (status === 204) return { kind: 'confirmed' };
-    const message = `${status}${messageOf(body)}`;
+    // InfluxDB 1.x has another answer where there is nothing to write.
+    if (status === 204 || (status === 200 && empty && this.#options.version === 1)) return { kind: 'confirmed' };
+    const message = `${status}${messageOf(text)}`;
     if (refusedStatus.has(status)) return { kind: 'refused', message: `InfluxDB answered ${message}` };
-    if (status >= 500 || passingStatus.has(status)) {
-      return { kind: 'again', message, waitMs: this.#retryAfter(response), poison: status === 500 };
+    if (passes(status)) {
+      const waitMs = retryAfterMs(response, this.#context.ports.clock);
+      return { kind: 'again', message, waitMs, poison: status === 500 };
     }
     throw new RunError(`InfluxDB at ${this.address} answered ${message}: ${this.#advice(response)}`);
   }
 
   #advice({ status, headers }: Response): string {
-    const { bucket, org } = this.#options;
+    const { bucket, org, username, version = 2 } = this.#options;
     const { id } = this.#context;
+    if (status === 401 && username !== undefined)
+      return `it does not know the user or the password. Check \`username\` and \`password\` of \`${id}\`.`;
     if (status === 401) return `it does not know the token. Check \`token\` of \`${id}\`.`;
     if (status === 403)
       return `the token may not write to bucket \`${bucket}\`. Check \`token\` and \`bucket\` of \`${id}\`.`;
+    if (status === 404 && version !== 2)
+      return `there is no database \`${bucket}\`, or this is no InfluxDB ${version}. Check \`bucket\`, \`version\` and \`url\` of \`${id}\`.`;
     if (status === 404)
       return `there is no bucket \`${bucket}\` in the organization \`${org}\`. Check \`bucket\`, \`org\` and \`url\` of \`${id}\`.`;
     if (status >= 300 && status < 400)
       return `it sends us on to ${headers.get('location') ?? 'elsewhere'}. Put that address into \`url\` of \`${id}\`.`;
-    return `that is no answer of the write API of InfluxDB 2. Check \`url\` of \`${id}\`.`;
-  }
-
-  // In seconds, or as a date. The clock of the server may be wrong: an hour is the longest that is believed.
-  #retryAfter({ headers }: Response): number | undefined {
-    const text = headers.get('retry-after');
-    if (text === null) return undefined;
-    const seconds = Number(text);
-    const ms = Number.isFinite(seconds) ? seconds * 1000 : Date.parse(text) - this.#context.ports.clock.now();
-    return Number.isNaN(ms) ? undefined : Math.min(Math.max(0, ms), 3_600_000);
+    return `that is no answer of the write API of InfluxDB ${version}. Check \`version\` and \`url\` of \`${id}\`.`;
   }
 }
 
-// The server quotes lines of the request: they must not reach logs.
-function messageOf(body: string): string {
-  let text = body;
-  try {
-    const parsed = JSON.parse(body) as { message?: unknown; error?: unknown };
-    text = String(parsed.message ?? parsed.error ?? '');
-  } catch {}
-  text = text
-    .replace(/'.*'/s, "'…'")
-    .replace(/[\p{Cc}\s]+/gu, ' ')
-    .trim();
-  return text === '' ? '' : `: ${text.slice(0, 300)}`;
+const preciseNames = {
+  1: { s: 's', ms: 'ms', us: 'u', ns: 'ns' },
+  2: { s: 's', ms: 'ms', us: 'us', ns: 'ns' },
+  3: { s: 'second', ms: 'millisecond', us: 'microsecond', ns: 'nanosecond' },
+} as const;
+
+function target({ version = 2, org = '', bucket, retentionPolicy, precision }: ServerOptions): string {
+  const unit = preciseNames[version][precision];
+  if (version === 2) return `/api/v2/write?${new URLSearchParams({ org, bucket, precision: unit })}`;
+  if (version === 3) return `/api/v3/write_lp?${new URLSearchParams({ db: bucket, precision: unit })}`;
+  const policy = retentionPolicy === undefined ? {} : { rp: retentionPolicy };
+  return `/write?${new URLSearchParams({ db: bucket, precision: unit, ...policy })}`;
 }
 
-function reason(error: unknown): string {
-  const { cause, message } = error as Error & { cause?: { code?: string; message?: string } };
-  return cause?.code ?? cause?.message ?? message;
+function authorization({ version, token, username = '', password }: ServerOptions): { authorization?: string } {
+  if (password) return { authorization: `Basic ${Buffer.from(`${username}:${password.reveal()}`).toString('base64')}` };
+  return token ? { authorization: `${version === 3 ? 'Bearer' : 'Token'} ${token.reveal()}` } : {};
 }

@@ -119,7 +119,7 @@ const nothing = defineSource({
   name: nothingName,
   summary: 'Stands for a source that a replay leaves out.',
   options: Type.Object({}),
-  times: ['arrival', 'kafka'],
+  times: ['arrival', 'kafka', 'influx'],
   partitioned: true,
   examples: [],
   async open(_options, { complete }) {

@@ -36,12 +36,15 @@ export function createTimeRule(option: TimeOption | undefined): TimeRule | undef
     }
     return time;
   };
-  if (given.from === 'kafka')
+  if (given.from !== undefined)
     return { ...base, read: (raw) => bounded(plausible(raw.timestamp, 'record timestamp'), raw) };
-  const { field = 'time', unit = 'ms' } = given;
+  const { field = 'time', header, unit = 'ms' } = given;
+  const name = header === undefined ? `field \`${field}\`` : `header \`${header}\``;
+  const parse = unit === 'rfc3339' ? parseText : (found: unknown) => parseNumber(found, name, unit);
+  const judged = (found: unknown, raw: RawRecord) => bounded(plausible(parse(found, name), header ?? field), raw);
+  if (header !== undefined) return { ...base, read: (raw) => judged(headerOf(raw, header), raw) };
   const read = fieldReader(field);
-  const parse = unit === 'rfc3339' ? parseText : (found: unknown) => parseNumber(found, field, unit);
-  const checked = (raw: RawRecord, value: unknown) => bounded(plausible(parse(read(value), field), field), raw);
+  const checked = (raw: RawRecord, value: unknown) => judged(read(value), raw);
   if (unit !== 'ms' || field.includes('.')) return { ...base, read: checked };
   // The usual case without a call: no object inherits a number, so what is found here is the record's own.
   return {
@@ -74,23 +77,29 @@ function own(value: unknown, name: string): unknown {
     : undefined;
 }
 
-function parseNumber(found: unknown, field: string, unit: keyof typeof msPerUnit): number {
+// The first of several: whoever passes a message on adds headers behind those that are there.
+function headerOf({ meta }: RawRecord, name: string): unknown {
+  const found = own(meta?.headers, name);
+  return Array.isArray(found) ? found[0] : found;
+}
+
+function parseNumber(found: unknown, name: string, unit: keyof typeof msPerUnit): number {
   // Nanoseconds do not fit a JSON number exactly, so senders write them as text too.
   const number = typeof found === 'string' && /^\d+$/.test(found) ? Number(found) : found;
-  if (typeof number !== 'number') throw missing(found, field, `a number of ${unit}`);
+  if (typeof number !== 'number') throw missing(found, name, `a number of ${unit}`);
   return unit === 'ms' ? Math.floor(number) : Math.floor(number * msPerUnit[unit]);
 }
 
-function parseText(found: unknown, field: string): number {
+function parseText(found: unknown, name: string): number {
   if (typeof found !== 'string' || !rfc3339.test(found)) {
-    throw missing(found, field, 'an RFC 3339 text such as 2026-11-01T12:00:00Z');
+    throw missing(found, name, 'an RFC 3339 text such as 2026-11-01T12:00:00Z');
   }
   return Date.parse(found);
 }
 
-function missing(found: unknown, field: string, expected: string): RejectError {
+function missing(found: unknown, name: string, expected: string): RejectError {
   const was = found === undefined ? 'is missing' : `is ${found === null ? 'null' : `a ${typeof found}`}`;
-  return new RejectError('time-invalid', `The time field \`${field}\` ${was}; expected ${expected}.`);
+  return new RejectError('time-invalid', `The time ${name} ${was}; expected ${expected}.`);
 }
 
 function plausible(time: number, field: string): number {

@@ -231,7 +231,7 @@ test('a wrong token, a forbidden or unknown bucket, or no InfluxDB at all end th
       reply(301, '', { location: 'https://elsewhere/' }),
       /sends us on to https:\/\/elsewhere\/. Put that address into `url`/,
     ],
-    [reply(200), /no answer of the write API of InfluxDB 2. Check `url`/],
+    [reply(200), /no answer of the write API of InfluxDB 2. Check `version` and `url`/],
     [reply(405), /no answer of the write API/],
   ];
   for (const [response, message] of cases) {
@@ -299,7 +299,7 @@ test('neither token nor payload is in an error, a log line or a refusal', async 
   expect(failed).toBe('The `token` of `readings.sink` holds a character that no token has, such as a line end.');
   const credentials = influxSink.open({ ...options, url: 'http://me:s3cret@host' }, fake(() => reply(204)).context);
   await expect(credentials).rejects.toThrow(
-    /^The `url` holds a user name or password; InfluxDB 2 wants a `token` instead. Check `url` of `readings.sink`.$/,
+    /^The `url` holds a user name or password, which have options of their own. Check `url` of `readings.sink`.$/,
   );
   for (const line of context.log.lines) expect(JSON.stringify(line)).not.toContain('s3cret');
 });
@@ -421,4 +421,56 @@ test('over real sockets: resets, half answers and a slow server are waited out, 
     server.closeAllConnections();
     server.close();
   }
+});
+
+test.each([
+  [
+    { version: 1, bucket: 'db', retentionPolicy: 'week', username: 'me', password: new Secret('pä:ss') },
+    '/write?db=db&precision=ms&rp=week',
+    `Basic ${Buffer.from('me:pä:ss').toString('base64')}`,
+  ],
+  [{ version: 1, bucket: 'db', precision: 's', token: new Secret('t') }, '/write?db=db&precision=s', 'Token t'],
+  [{ version: 1, bucket: 'db' }, '/write?db=db&precision=ms', undefined],
+  [
+    { version: 3, bucket: 'd b', precision: 'us', token: new Secret('t') },
+    '/api/v3/write_lp?db=d+b&precision=microsecond',
+    'Bearer t',
+  ],
+])('each version has its own address and way in: %j', async (given, target, authorization) => {
+  const seen: { url: string; authorization: string | undefined }[] = [];
+  const { context } = fake((_, { url, init }) => {
+    seen.push({ url, authorization: (init.headers as Record<string, string>)['authorization'] });
+    return reply(204);
+  });
+  const sink = await influxSink.open({ url: options.url, measurement: 'm', ...given } as never, context);
+  await sink.write(points(1));
+  expect(seen).toEqual(Array(2).fill({ url: `${options.url}${target}`, authorization }));
+});
+
+test('InfluxDB 1.x stores the good lines of a request with bad ones, and says 200 to an empty one: neither loses a point', async () => {
+  const stored = new Set<number>();
+  const { context } = fake((lines) => {
+    if (lines.length === 0) return reply(200);
+    for (const id of lines.map(idOf)) if (id !== 3) stored.add(id);
+    return lines.some((line) => idOf(line) === 3) ? reply(400, 'partial write: field type conflict') : reply(204);
+  });
+  const sink = await influxSink.open({ ...given1, token: new Secret('t') } as never, context);
+  expect((await sink.write(points(9)))?.map(({ index }) => index)).toEqual([3]);
+  expect([...stored].sort()).toEqual([0, 1, 2, 4, 5, 6, 7, 8]);
+});
+const given1 = { url: options.url, version: 1, bucket: 'db', measurement: 'm', tags: ['id'] };
+
+test('a wrong password and an absent database of InfluxDB 1.x end the run and name what to check', async () => {
+  const open = (status: number) =>
+    influxSink.open(
+      { ...given1, username: 'me', password: new Secret('s3cret') } as never,
+      fake(() => reply(status)).context,
+    );
+  await expect(open(401)).rejects.toThrow(
+    /the user or the password. Check `username` and `password` of `readings.sink`/,
+  );
+  await expect(open(404)).rejects.toThrow(
+    /no database `db`, or this is no InfluxDB 1. Check `bucket`, `version` and `url`/,
+  );
+  await expect(open(200)).resolves.toBeDefined();
 });

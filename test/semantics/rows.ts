@@ -74,9 +74,10 @@ export const rows: Readonly<Record<number, Row>> = {
   2: {
     title: 'Which timestamp',
     decision:
-      'A field with its unit, the Kafka timestamp, or the arrival (behind MQTT it is kept with the message). One that is missing, of another type or implausible rejects the record: `time-invalid`.',
+      'A field or header (behind MQTT 5 a user property) with its unit, the timestamp of Kafka or InfluxDB, or the arrival (behind MQTT it is kept with the message). One that is missing, of another type or implausible rejects the record: `time-invalid`.',
     within: [
       'src/engine/time.test.ts › is read from a field in %s',
+      'src/engine/time.test.ts › is read from a header, the first where there are several',
       'src/engine/time.test.ts › is the arrival, or the Kafka timestamp, where that is asked for',
     ],
     beyond: [

@@ -79,11 +79,26 @@ describe('event time of a record', () => {
     expect(read(option, { ts: now + 10_001 }, { timestamp: now + 60_000 })).toMatch(/^time-future/);
   });
 
+  test('is read from a header, the first where there are several', () => {
+    const at = (value: string | string[]) => ({ meta: { headers: { 'sent-at': value } } });
+    const option = { header: 'sent-at', unit: 'ms' } as const;
+    expect(read(option, {}, at(String(now)))).toBe(now);
+    expect(read(option, {}, at([String(now - 1), String(now)]))).toBe(now - 1);
+    expect(read({ header: 'sent-at', unit: 'rfc3339' }, {}, at('2026-11-01T00:00:00Z'))).toBe(now);
+    expect(read(option, { 'sent-at': now })).toBe(
+      'time-invalid: The time header `sent-at` is missing; expected a number of ms.',
+    );
+    expect(read({ header: 'constructor' }, {}, at('1'))).toMatch(/header `constructor` is missing/);
+    expect(read(option, {}, at('soon'))).toMatch(/^time-invalid/);
+    expect(read(option, {}, at(String(now + 60_001)))).toMatch(/^time-future/);
+  });
+
   test('is the arrival, or the Kafka timestamp, where that is asked for', () => {
     expect(read('arrival', {})).toBe(now);
     expect(read({ from: 'arrival', idle: '5s' }, {})).toBe(now);
     expect(read('kafka', {}, { timestamp: now - 5 })).toBe(now - 5);
     expect(read('kafka', {})).toMatch(/^time-invalid/);
+    expect(read('influx', {}, { timestamp: now - 5 })).toBe(now - 5);
   });
 
   test('is not told at all without `time`', () => {
