@@ -17,6 +17,7 @@ import { lookup } from './lookup/index.ts';
 import { map } from './map/index.ts';
 import { merge } from './merge/index.ts';
 import { mqttSink, mqttSource } from './mqtt/index.ts';
+import { mqttServerSource } from './mqtt-server/index.ts';
 import { partition } from './partition/index.ts';
 import { pipe } from './pipe/index.ts';
 import { printSink } from './print/index.ts';
@@ -50,6 +51,7 @@ export {
   lookup,
   map,
   merge,
+  mqttServerSource,
   mqttSink,
   mqttSource,
   partition,
@@ -73,6 +75,7 @@ export const sources = {
   influx: influxSource,
   kafka: kafkaSource,
   mqtt: mqttSource,
+  mqttServer: mqttServerSource,
   simulate: simulateSource,
 };
 
@@ -134,6 +137,7 @@ export const catalogue: readonly Definition[] = [
   merge,
   mqttSource,
   mqttSink,
+  mqttServerSource,
   partition,
   pipe,
   printSink,

@@ -38,6 +38,7 @@ export {
   withFields,
 } from './record-type.ts';
 export { Secret } from './secret.ts';
+export { compileTopic, publishProblem, type TopicPattern, topicProblems } from './topic-pattern.ts';
 export { type Static, Type };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -253,6 +254,11 @@ export class RawRecord {
   captures: Readonly<Record<string, string>> | undefined = undefined;
   /** Set by a source that already knows that this record is bad: it goes to the dead letter with this reason. */
   refused: { code: RejectCode; message: string } | undefined = undefined;
+  /**
+   * Set by a source for a record that is none of its stream's: the stream that takes it, which an option of the format `stream` names. It
+   * is decoded, its time is its arrival, and event time does not move with it.
+   */
+  stream: string | undefined = undefined;
 }
 
 /** Some records of one source partition, in order, pulled in one go. */
@@ -340,6 +346,8 @@ export interface OpenSource {
    * assign it again. `fenced`: another process owns it now, so it is not ours to claim before the group says so again.
    */
   restart?(partition: string, fenced: boolean): void;
+  /** What the status of the run says of this source, beside what was read: counts since it was opened, and how much there is now. */
+  counters?(): Readonly<Record<string, number>>;
   close(): Promise<void>;
 }
 

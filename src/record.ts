@@ -12,6 +12,8 @@ export interface Meta {
   readonly headers?: Readonly<Record<string, string | readonly string[]>>;
   /** MQTT: the broker held this message for new subscribers. */
   readonly retained?: boolean;
+  /** The name that the source's routes give to the topic. */
+  readonly route?: string;
 }
 
 /** The window a record is the result of: `[start, end)` in ms since the epoch. */

@@ -1,5 +1,4 @@
-import type { Batch, JournalBatch, Meta, RawRecord } from '../../src/operator.ts';
-import type { TopicPattern } from './topics.ts';
+import type { Batch, JournalBatch, Meta, RawRecord, TopicPattern } from '../../src/operator.ts';
 
 /** Facts that the journal keeps beside a message. */
 export const journalFlags = {

@@ -1,8 +1,16 @@
-import { defineSink, defineSource, duration, size, Type, template } from '../../src/operator.ts';
+import {
+  compileTopic,
+  defineSink,
+  defineSource,
+  duration,
+  size,
+  Type,
+  template,
+  topicProblems,
+} from '../../src/operator.ts';
 import { checkConnection, connectionOptions } from './options.ts';
 import { openSink } from './sink.ts';
 import { openSource, type SourceOptions } from './source.ts';
-import { compileTopic, topicProblems } from './topics.ts';
 
 const qos = (description: string) => Type.Optional(Type.Enum([0, 1, 2], { description, default: 1 }));
 

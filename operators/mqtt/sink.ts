@@ -2,6 +2,7 @@ import type { IClientPublishOptions } from 'mqtt';
 import {
   compileTemplate,
   type OpenSink,
+  publishProblem,
   type Refused,
   RejectError,
   type Render,
@@ -11,7 +12,6 @@ import {
 } from '../../src/operator.ts';
 import { Connection } from './connection.ts';
 import type { ConnectionOptions } from './options.ts';
-import { publishProblem } from './topics.ts';
 
 export interface SinkOptions extends ConnectionOptions {
   topic: string;

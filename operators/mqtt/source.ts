@@ -1,6 +1,7 @@
 import type { IConnackPacket, IPublishPacket, MqttClient, Store } from 'mqtt';
 import {
   type Batch,
+  compileTopic,
   durationMs,
   type Journal,
   type OpenSource,
@@ -15,7 +16,6 @@ import { JournaledBatch, journalFlags, largestPayload, Routes, shorten } from '.
 import { Connection } from './connection.ts';
 import { AckGate } from './gate.ts';
 import type { ConnectionOptions } from './options.ts';
-import { compileTopic } from './topics.ts';
 
 export interface SourceOptions extends ConnectionOptions {
   topics: string | string[];

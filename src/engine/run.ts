@@ -135,6 +135,7 @@ export class Run {
       this.#units.runners(),
       checkpoints.sort((a, b) => b.at - a.at)[0],
       (task) => silencesOf(task, this.#hosts),
+      this.#hosts,
     );
   }
 

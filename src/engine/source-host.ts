@@ -87,6 +87,11 @@ export class SourceHost {
     return this.#readers.values();
   }
 
+  /** What the source says of itself; `undefined` when it says nothing. */
+  get counters(): Readonly<Record<string, number>> | undefined {
+    return this.#open?.counters?.();
+  }
+
   async open(): Promise<void> {
     this.#open = await this.#definition.open(this.source.step.options, this.#sourceContext());
     // The run has ended in the meantime, and has found nothing to close here.

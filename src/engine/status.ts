@@ -4,6 +4,7 @@ import { type EventTime, eventTimeOf } from './event-time.ts';
 import type { Silence } from './idle.ts';
 import type { KeyedState } from './keyed-state.ts';
 import type { SinkRunner } from './sink-runner.ts';
+import type { SourceHost } from './source-host.ts';
 import type { Task } from './task.ts';
 
 /** What one step has done so far, in all tasks together. */
@@ -32,6 +33,8 @@ export interface Status {
   }[];
   readonly steps: Readonly<Record<string, StepStatus>>;
   readonly sinks: Readonly<Record<string, { written: number; refused: number; pending: number }>>;
+  /** What sources count beside the records that were read, by the id of their step. */
+  readonly sources: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** Where event time stands in each task, what holds it back and what waits for it: why a window has not fired yet. */
   readonly time: readonly EventTime[];
   readonly checkpoint?: { readonly id: number; readonly at: number };
@@ -44,6 +47,7 @@ export function readStatus(
   runners: Iterable<SinkRunner>,
   checkpoint: Checkpoint | undefined,
   silences: (task: Task) => readonly Silence[],
+  hosts: Iterable<SourceHost> = [],
 ): Status {
   const all = [...tasks];
   const steps: Record<string, StepStatus> = {};
@@ -76,6 +80,9 @@ export function readStatus(
     partitions,
     steps,
     sinks,
+    sources: Object.fromEntries(
+      [...hosts].flatMap((host) => (host.counters ? [[host.source.step.id, host.counters]] : [])),
+    ),
     time: all.flatMap((task) => eventTimeOf(task, silences(task)) ?? []),
     ...(checkpoint && { checkpoint: { id: checkpoint.id, at: checkpoint.at } }),
   };

@@ -5,6 +5,7 @@ import { StreamRecord } from '../record.ts';
 import { rawPayload } from './dead-letter.ts';
 import type { KeyedNode, Node, Rejection, Surroundings, Target } from './node.ts';
 import type { InputPartition } from './partition.ts';
+import type { TimeRule } from './time.ts';
 
 /** A step of event time taken because inputs were silent. Kept until the next checkpoint, so that a restart takes it at the same place. */
 export interface IdleStep {
@@ -68,11 +69,13 @@ export class Task implements Surroundings {
       raw.meta = undefined;
       raw.captures = undefined;
       raw.refused = undefined;
+      raw.stream = undefined;
       batch.read(i, raw);
       partition.counts.in++;
       const record = this.#accept(partition, raw, clean);
       partition.lastOffset = raw.offset;
-      if (record !== undefined) {
+      if (record !== undefined && raw.stream !== undefined) this.heads.get(raw.stream)!.push(record);
+      else if (record !== undefined) {
         head.push(record);
         if (record.time > partition.maxTime) {
           partition.maxTime = record.time;
@@ -182,7 +185,7 @@ export class Task implements Surroundings {
   #accept(partition: InputPartition, raw: RawRecord, clean: boolean): StreamRecord | undefined {
     try {
       const value = partition.decode(raw, clean);
-      const time = partition.time === undefined ? Number.NaN : partition.time.read(raw, value);
+      const time = partition.time === undefined ? Number.NaN : this.#timeOf(partition.time, raw, value);
       return new StreamRecord(value, raw.key, time, raw.offset, raw.meta, undefined, undefined, partition.name);
     } catch (error) {
       if (!(error instanceof RejectError)) throw error;
@@ -201,6 +204,11 @@ export class Task implements Surroundings {
       this.onReject(partition.source, partition.name, rejection, rawPayload(raw));
       return undefined;
     }
+  }
+
+  // A record of another stream has none of the fields that this one's have.
+  #timeOf(rule: TimeRule, raw: RawRecord, value: unknown): number {
+    return raw.stream === undefined ? rule.read(raw, value) : raw.arrival;
   }
 
   // The bytes under the finger are those of this record only while it is read, and not for what a window or a join made of it.

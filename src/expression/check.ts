@@ -21,7 +21,12 @@ const windowFields: JsonSchema = {
 };
 const metaFields: JsonSchema = {
   type: 'object',
-  properties: { topic: { type: 'string' }, headers: { type: 'object' }, retained: { type: 'boolean' } },
+  properties: {
+    topic: { type: 'string' },
+    headers: { type: 'object' },
+    retained: { type: 'boolean' },
+    route: { type: 'string' },
+  },
 };
 
 /** Checks an expression against the type of the record: syntax, names, types. */

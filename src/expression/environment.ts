@@ -33,7 +33,7 @@ export function checkEnvironment(event: string | CelSchema): Environment {
       name: 'window',
       schema: { start: 'double', end: 'double', label: 'double', pane: 'string', seq: 'double', step: 'string' },
     })
-    .registerVariable({ name: 'meta', schema: { topic: 'string', headers: 'dyn', retained: 'bool' } });
+    .registerVariable({ name: 'meta', schema: { topic: 'string', headers: 'dyn', retained: 'bool', route: 'string' } });
 }
 
 /** Signatures of all functions by name, to say what a call should have been. */

@@ -157,7 +157,7 @@ function sideTargets(streams: WrittenMap, lookup: Lookup): Set<string> {
     }
     for (const [key, { value }] of entriesOf(node)) {
       if (key === 'late' || nearest(key, ['otherwise'])) addTarget(plainValue(value), targets);
-      else if (lookup.knows(key)) routesIn(lookup.find(key, 'step'), value, targets);
+      else if (lookup.knows(key)) routesIn(lookup.find(key, 'step') ?? lookup.find(key, 'source'), value, targets);
       collect(value);
     }
   };

@@ -26,10 +26,17 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
   }
 }
 
-export function keepingLog(): Log & { readonly lines: string[] } {
+export function keepingLog(): Log & {
+  readonly lines: string[];
+  readonly fields: (Record<string, unknown> | undefined)[];
+} {
   const lines: string[] = [];
-  const at = (level: string) => (message: string) => void lines.push(`${level}: ${message}`);
-  return { lines, debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+  const fields: (Record<string, unknown> | undefined)[] = [];
+  const at = (level: string) => (message: string, more?: Record<string, unknown>) => {
+    lines.push(`${level}: ${message}`);
+    fields.push(more);
+  };
+  return { lines, fields, debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }
 
 /** A folder for journals that goes away with the test. */

@@ -3,8 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { mqttSink, mqttSource } from '../../operators/mqtt/index.ts';
 import { parseAddress } from '../../operators/mqtt/options.ts';
 import { cleanLevel } from '../../operators/mqtt/sink.ts';
-import { compileTopic, publishProblem, topicProblems } from '../../operators/mqtt/topics.ts';
-import { RejectError, Secret, type TypeCheck } from '../../src/operator.ts';
+import { compileTopic, publishProblem, RejectError, Secret, type TypeCheck, topicProblems } from '../../src/operator.ts';
 
 const names = fc.constantFrom('a', 'b', 'ab', '', '$SYS', ' ');
 const levels = fc.array(names, { minLength: 1, maxLength: 4 });
