@@ -24,6 +24,8 @@ export interface StartOptions {
   readonly discard?: readonly string[];
   /** A checkpoint is taken so often, in ms; unless given what the plan's `state.every` says, else 5,000. */
   readonly checkpointMs?: number;
+  /** What becomes of open windows when all inputs have ended: `flush` closes them, `hold` keeps them for the next start. `flush` unless given. */
+  readonly onEnd?: 'flush' | 'hold';
   readonly log?: Log;
   readonly ports?: Ports;
   /** Aborting it stops the run as `stop()` does. */
@@ -41,7 +43,7 @@ export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} };
  * refused; nothing is running then.
  */
 export async function start(plan: Plan, catalogue: Catalogue, options: StartOptions = {}): Promise<Run> {
-  const { log = silentLog, ports = systemPorts(), signal, checkpointMs = plan.state?.every } = options;
+  const { log = silentLog, ports = systemPorts(), signal, checkpointMs = plan.state?.every, onEnd } = options;
   const state = stateFolder(plan, options);
   const store = openStore(plan, state, options);
   const { discard = [] } = options;
@@ -57,6 +59,7 @@ export async function start(plan: Plan, catalogue: Catalogue, options: StartOpti
       openJournal: (name, limits) =>
         openJournal(ports.disk, join(state, 'journal', name), { log, clock: ports.clock, trimsKept, ...limits }),
       ...(checkpointMs !== undefined && { checkpointMs }),
+      ...(onEnd !== undefined && { onEnd }),
     });
     const stop = () => void run.stop().catch(() => undefined);
     if (signal?.aborted) stop();

@@ -38,6 +38,10 @@ function withRunning(command: Command): Command {
       '--drain',
       'when stopping, close the open windows with what they hold instead of keeping them for the next start',
     )
+    .option(
+      '--no-flush',
+      'when all inputs have ended, keep the open windows for the next start instead of closing them',
+    )
     .option('--shutdown-timeout <duration>', 'wait so long for the sinks when stopping', '30s')
     .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error']).default('info'));
 }
@@ -110,6 +114,7 @@ function addLookingBack(penstock: Command): void {
     .option('--grace <duration>', 'a record may have been stored so long before or after its time', '1h')
     .option('--source <id>', 'read only this source; may stand several times', collect, [])
     .option('--sink <where>', 'print, live (the sinks of the topology write), or the path of a new file', 'print')
+    .option('--no-flush', 'leave out the windows that are still open at the end')
     .option('--diff', 'compare with what the sinks have written; code 1 when it is not the same')
     .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error']).default('warn'))
     .action(async (file, flags) => (await import('./replay.ts')).replayCommand(file, flags));

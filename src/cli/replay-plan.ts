@@ -42,6 +42,8 @@ export interface ReplayRequest {
   readonly reader: string;
   /** Takes what the sinks would have written, and resolves when there is room for more; `undefined`: they write it. */
   readonly take: Take | undefined;
+  /** `false`: windows that are still open at the end give nothing. */
+  readonly flush?: boolean | undefined;
 }
 
 /** A plan that reads part of its input again, with its own state, and the catalogue that it needs. */

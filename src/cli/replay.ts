@@ -34,6 +34,7 @@ export interface ReplayFlags extends LoadFlags {
   readonly source: readonly string[];
   readonly sink: string;
   readonly diff?: boolean;
+  readonly flush?: boolean;
   readonly json?: boolean;
   readonly logLevel: Level;
 }
@@ -58,7 +59,7 @@ export async function replayCommand(given: string | undefined, flags: ReplayFlag
     else await target!.write(replayed.map((one) => `${JSON.stringify(lineOf(one))}\n`).join(''));
   };
   const live = flags.sink === 'live';
-  const request = { range, sources, reader: readerName(plan), take: live ? undefined : take };
+  const request = { range, sources, reader: readerName(plan), take: live ? undefined : take, flush: flags.flush };
   const { read, tookMs } = await replay(plan, request, log);
   await target?.end();
   const differences = flags.diff ? await differencesOf(plan, kept, range, log) : undefined;
@@ -134,6 +135,8 @@ async function replay(plan: Plan, request: ReplayRequest, log: Log): Promise<{ r
     openJournal: () => Promise.reject(new RunError('A replay keeps no journal.')),
     // Nobody goes on from a replay: state is cut only to hold less of it.
     checkpointMs: 60_000,
+    mergeByTime: true,
+    onEnd: request.flush === false ? 'hold' : 'flush',
   });
   const interrupted = () => run.kill(new RunError('The replay was interrupted.'));
   process.once('SIGINT', interrupted);

@@ -17,6 +17,7 @@ export interface RunFlags extends LoadFlags {
   readonly state?: string;
   readonly fresh?: boolean;
   readonly drain?: boolean;
+  readonly flush?: boolean;
   readonly discard?: readonly string[];
   readonly checkpoint?: string;
   readonly shutdownTimeout: string;
@@ -37,6 +38,7 @@ export async function runPlan(plan: Plan, flags: RunFlags): Promise<void> {
   const options: StartOptions = {
     log,
     ...(flags.checkpoint !== undefined && { checkpointMs: checkedDuration('--checkpoint', flags.checkpoint) }),
+    ...(flags.flush === false && { onEnd: 'hold' as const }),
     ...(flags.state !== undefined && { state: flags.state }),
     ...(flags.fresh !== undefined && { fresh: flags.fresh }),
     ...(flags.discard !== undefined && { discard: flags.discard }),

@@ -29,6 +29,8 @@ export class InputPartition {
   idle = false;
   idleUntil = Number.NEGATIVE_INFINITY;
   ended = false;
+  /** It has come to its end, and is treated as if it went on another time. */
+  held = false;
   lastOffset = -1;
   /** Records read, and refused before the first step. */
   readonly counts = { in: 0, rejected: 0 };

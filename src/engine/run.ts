@@ -7,10 +7,11 @@ import { stepIdentities } from './checkpoint.ts';
 import { closeConnections } from './closing.ts';
 import { type Catalogue, definitionOf, Graph, type PlannedSource } from './graph.ts';
 import { type Health, healthOf } from './health.ts';
+import { Merges } from './merge.ts';
 import { Outputs } from './outputs.ts';
 import type { InputPartition } from './partition.ts';
 import { silencesOf, watchSilence } from './silence.ts';
-import { SourceHost } from './source-host.ts';
+import { type HostContext, SourceHost } from './source-host.ts';
 import { readStatus, type Status } from './status.ts';
 import type { StateStore } from './store.ts';
 import type { Task } from './task.ts';
@@ -31,6 +32,10 @@ export interface RunOptions {
   readonly checkpointMs?: number;
   /** … and after so many records; 1,000,000 unless given. */
   readonly checkpointRecords?: number;
+  /** Partitions of one task are brought together by event time. For inputs that have an end, and runs that nobody goes on from. */
+  readonly mergeByTime?: boolean;
+  /** What becomes of open windows when all inputs have ended: `flush` closes them, `hold` keeps them in the checkpoint. `flush` unless given. */
+  readonly onEnd?: 'flush' | 'hold';
 }
 
 interface Finish {
@@ -180,9 +185,11 @@ export class Run {
   }
 
   async #openSources(): Promise<void> {
-    const { catalogue, ports, log, plan } = this.#options;
+    const { catalogue, ports, log, plan, mergeByTime = false } = this.#options;
+    const merges = mergeByTime ? new Merges() : undefined;
+    const complete = (id: string) => this.#hosts.some((host) => host.source.step.id === id && host.complete);
     for (const source of this.#graph.sources()) {
-      const host: SourceHost = new SourceHost(source, definitionOf(catalogue, 'source', source.step.operator), {
+      const context: HostContext = {
         ports,
         log,
         topology: plan.name,
@@ -197,7 +204,9 @@ export class Run {
         sourceComplete: (id) => this.#sourceComplete(id),
         fail: (error) => this.#fail(error),
         openJournal: (name, limits) => this.#options.openJournal(name, limits),
-      });
+      };
+      const definition = definitionOf(catalogue, 'source', source.step.operator);
+      const host: SourceHost = new SourceHost(source, definition, merges?.between(context, complete) ?? context);
       this.#hosts.push(host);
       await host.open();
       // One that is open already may have failed meanwhile.
@@ -224,8 +233,11 @@ export class Run {
   async #partitionEnded(task: Task, input: InputPartition): Promise<void> {
     const unit = await this.#ready(input);
     if (unit === undefined) return;
-    unit.checkpointer.changed();
-    this.#whole(input, () => task.end(input));
+    if (this.#options.onEnd === 'hold') input.held = true;
+    else {
+      unit.checkpointer.changed();
+      this.#whole(input, () => task.end(input));
+    }
     this.#endWhatIsComplete();
   }
 
@@ -271,6 +283,11 @@ export class Run {
   #endWhatIsComplete(): void {
     if (!this.#begun || this.#closing !== undefined || this.#failure !== undefined) return;
     const open = this.#hosts.filter((host) => !host.ended);
+    // Held inputs may go on another time: it is as if the run had been stopped there.
+    if (this.#options.onEnd === 'hold') {
+      if (open.length === 0) this.#closing = this.#close('stop');
+      return;
+    }
     const names = open.map((host) => host.source.step.id);
     try {
       for (const { tasks, checkpointer } of this.#units) tasks.finish(names, checkpointer);

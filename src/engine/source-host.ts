@@ -80,7 +80,8 @@ export class SourceHost {
 
   /** All partitions that will ever be are here and have come to their end. */
   get ended(): boolean {
-    return this.complete && this.#returning.size === 0 && [...this.#readers.values()].every(({ input }) => input.ended);
+    const readers = [...this.#readers.values()];
+    return this.complete && this.#returning.size === 0 && readers.every(({ input }) => input.ended || input.held);
   }
 
   get readers(): Iterable<Readonly<Reader>> {

@@ -117,6 +117,14 @@ describe('penstock replay', () => {
     for (const { value } of lines) expect(value.ts >= at(from) && value.ts < at(to)).toBe(true);
   });
 
+  test('leaves out with `--no-flush` what the end of the range alone has closed', async () => {
+    write('in.jsonl', readings(25));
+    const starts = async (more: Partial<ReplayFlags>) =>
+      linesOf((await replay({ to: iso(25), ...more })).stdout).map(({ window }) => (window.start - day) / 1_000);
+    expect([...new Set(await starts({}))]).toEqual([0, 10, 20]);
+    expect([...new Set(await starts({ flush: false }))]).toEqual([0, 10]);
+  });
+
   test('writes into a new file, and never over one that is there', async () => {
     const path = join(folder, 'results.jsonl');
     expect((await replay({ sink: path })).stdout).toBe('');

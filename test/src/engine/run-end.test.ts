@@ -1,4 +1,6 @@
+import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readCheckpoint } from '../../../src/engine/checkpoint.ts';
 import { Run } from '../../../src/engine/run.ts';
 import { MemoryStore } from '../../../src/engine/store.ts';
 import { RunError } from '../../../src/errors.ts';
@@ -52,6 +54,58 @@ function world() {
     numbers: () => target.written.map(({ record }) => (record.value as { n: number }).n),
   };
 }
+
+test('inputs that end and are held go on where they stood, and give what they had given in one run', () =>
+  fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.nat(60), { minLength: 1, maxLength: 25 }),
+      fc.array(fc.nat(25), { maxLength: 3 }),
+      async (times, cuts) => {
+        const readings = times.map((time, n) => reading(n, time));
+        const whole = world();
+        whole.log.add('0', ...readings);
+        await runToEnd(options(plan, whole.definitions, { store: whole.store }));
+        const held = world();
+        let read = 0;
+        for (const cut of [...cuts, readings.length].sort((a, b) => a - b)) {
+          held.log.add('0', ...readings.slice(read, cut));
+          read = Math.max(read, Math.min(cut, readings.length));
+          await runToEnd(options(plan, held.definitions, { store: held.store, onEnd: 'hold' }));
+          expect(readCheckpoint(held.store)?.ended).toBeUndefined();
+        }
+        const open = held.numbers().length;
+        await runToEnd(options(plan, held.definitions, { store: held.store }));
+        expect(held.numbers()).toEqual(whole.numbers());
+        // The newest record is in a window that nothing has closed.
+        expect(held.numbers().length).toBeGreaterThan(open);
+        expect(held.dead.written.map(({ id }) => id)).toEqual(whole.dead.written.map(({ id }) => id));
+      },
+    ),
+    { numRuns: 60 },
+  ));
+
+test('an input that is held at its end goes on holding event time back, as others go on', async () => {
+  const one = world();
+  one.log.add('0', reading(1, 1)).add('1', { key: 'b', n: 2, ts: at(5) }, { key: 'b', n: 3, ts: at(95) });
+  const sources = [source('in', 'log'), source('in2', 'other')];
+  const other = new TestLog().add('0', reading(4, 2));
+  const [readings, bad] = plan.streams;
+  const shared = planOf(
+    [
+      stream('left', [sources[0]!]),
+      stream('right', [sources[1]!]),
+      stream('both', readings!.steps.slice(1), ['left', 'right']),
+      bad!,
+    ],
+    'bad',
+  );
+  const definitions = [...one.definitions, testSource('other', other)];
+  await runToEnd(options(shared, definitions, { store: one.store, onEnd: 'hold' }));
+  expect(one.numbers()).toEqual([]);
+  other.add('0', reading(5, 3));
+  await runToEnd(options(shared, definitions, { store: one.store }));
+  expect([one.numbers().sort(), one.dead.written]).toEqual([[2, 3, 5], []]);
+});
 
 class BrokenStore extends MemoryStore {
   full = false;
