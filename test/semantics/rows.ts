@@ -306,13 +306,15 @@ export const rows: Readonly<Record<number, Row>> = {
   21: {
     title: 'Replay',
     decision:
-      'With `emit: final`, the same input gives the same results, byte for byte, whatever the batches. An input that has an end closes its windows there.',
+      'With `emit: final`, the same input gives the same results, byte for byte, whatever the batches. A replay merges the partitions that meet in a step by event time. An input that has an end closes its windows there, unless it is held.',
     within: [
       'src/cli/replay.test.ts › the same input gives byte for byte the same results, whatever the batches and the bounds',
       run('takes the same idle step at the same place after a crash, so that no window comes out two ways'),
       run('reads, closes windows at the end of the input, and says what it did'),
+      'src/engine/merge.test.ts › meet in one order, whichever is read faster and in whatever batches',
     ],
     beyond: [
+      'src/engine/run-end.test.ts › inputs that end and are held go on where they stood, and give what they had given in one run',
       'src/cli/test-command.test.ts › `end: false` leaves windows open, until the clock has moved far enough',
       'operators/lookup.test.ts › `latest` answers at once with the row that arrived last, needs no time and says that a replay may differ',
     ],
