@@ -8,7 +8,7 @@ import { createBuilder } from './topology/builder.ts';
 import { type LoadOptions, loadTopology } from './topology/load.ts';
 import type { Plan } from './topology/plan.ts';
 
-export type { DeadLetter } from './engine/dead-letter.ts';
+export type { DeadLetter } from './dead-letter.ts';
 export type { Health } from './engine/health.ts';
 export type { Run } from './engine/run.ts';
 export type { Status } from './engine/status.ts';

@@ -10,6 +10,13 @@ import type { Key, Meta, StreamRecord } from './record.ts';
 import type { Secret } from './secret.ts';
 
 export {
+  connectHeaders,
+  type DeadLetter,
+  deadLetterOf,
+  originalHeaders,
+  payloadBytes,
+} from './dead-letter.ts';
+export {
   type Problem,
   type ProblemCode,
   type RejectCode,
@@ -485,6 +492,10 @@ export interface Refused {
   /** Index in the batch that was written. */
   readonly index: number;
   readonly message: string;
+  /** `sink-refused` unless given. */
+  readonly code?: RejectCode;
+  /** How often it was tried; once unless given. */
+  readonly attempts?: number;
 }
 
 /** What the engine gives to a sink as it opens. */
@@ -672,9 +683,28 @@ export type Siblings = {
   description?: string;
   /** The step applies only to records for which this is true; the others pass unchanged. */
   when?: Expression;
-  /** Stream that takes what this step rejects, or `drop`. */
+  /** Stream that takes what this step rejects, or `drop`: short for `onError: { to: … }`. */
   otherwise?: string;
+  /** What becomes of what this step rejects, in full. */
+  onError?: OnError;
 };
+
+/**
+ * What becomes of what a step rejects: `fail` ends the run, `drop` counts it and goes on, the name of a stream sends it there as a dead letter.
+ * `otherwise: x` is short for `{ to: x }`.
+ */
+export type OnError =
+  | 'fail'
+  | 'drop'
+  | (string & {})
+  | {
+      /** Stream, or `drop`. Default: what the topology says, else a file in the state folder. */
+      to?: string;
+      /** Sinks: what the target refuses is written again, `attempts` times in all, after pauses that double from `backoff` (1s). */
+      retry?: { attempts: number; backoff?: string };
+      /** Ends the run when of the records of the last `over` (1m) this share was rejected, and there were `atLeast` (100) of them. */
+      stopAt?: { share: number; over?: string; atLeast?: number };
+    };
 
 /** Defines a step: `defineStep({ name: 'set', … })`. See `operators/set` for a small one. */
 export function defineStep<const S extends TSchema, State = unknown>(

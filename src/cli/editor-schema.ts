@@ -1,4 +1,5 @@
 import type { Definition } from '../operator.ts';
+import { errorSchema } from '../topology/error-options.ts';
 import { kebabCase } from '../topology/lookup.ts';
 import { deliveries, stateSchema } from '../topology/state-options.ts';
 import { isFreeForm } from '../topology/stream-reader.ts';
@@ -8,6 +9,7 @@ import { testDefinitions } from './test-schema.ts';
 type Json = Record<string, unknown>;
 
 const variable = '\\$\\{';
+const onError = { $ref: '#/definitions/onError' };
 const stream = { type: 'string', description: 'Name of a stream, or `drop`.' };
 
 /** The JSON Schema (draft-07) of topology files, for editors: it completes and checks what needs no look at other parts of the file. */
@@ -32,6 +34,7 @@ export function editorSchema(catalogue: readonly Definition[]): Json {
         type: 'string',
         description: 'Stream for all that is rejected or late and has no `otherwise` or `late` of its own.',
       },
+      onError,
       state: forEditors(stateSchema),
       delivery: {
         anyOf: [{ enum: deliveries }, { type: 'string', pattern: variable }],
@@ -48,7 +51,14 @@ export function editorSchema(catalogue: readonly Definition[]): Json {
         items: { $ref: '#/definitions/test' },
       },
     },
-    definitions: { item: item(catalogue.filter(isForYaml)), ...testDefinitions },
+    definitions: {
+      item: item(catalogue.filter(isForYaml)),
+      onError: {
+        anyOf: [{ type: 'string', description: '`fail`, `drop`, or the name of a stream.' }, forEditors(errorSchema)],
+        description: errorSchema.description,
+      },
+      ...testDefinitions,
+    },
   };
 }
 
@@ -97,6 +107,7 @@ function item(catalogue: readonly Definition[]): Json {
         anyOf: [stream, { type: 'object', required: ['to'], additionalProperties: false, properties: { to: stream } }],
         description: 'Stream that takes what this step rejects, or `drop`.',
       },
+      onError,
       from: {
         anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, minItems: 1 }],
         description: 'The stream or streams that this one continues.',
@@ -116,6 +127,7 @@ function operatorSchema(definition: Definition): Json {
       type: ['string', 'object'],
       description: 'Stream that takes what this step rejects, or `drop`.',
     };
+    properties['onError'] ??= onError;
     if (definition.kind === 'step' && definition.late)
       properties['late'] ??= {
         type: ['string', 'object'],

@@ -95,10 +95,16 @@ function describe(plan: Plan): string {
     );
     for (const step of stream.steps) lines.push(...describeStep(step, plan));
   }
-  if (plan.otherwise === undefined) {
-    lines.push('', pc.dim('What has no `otherwise` goes to dead-letters.jsonl in the state folder.'));
-  }
+  lines.push(...describeErrors(plan));
   return `${lines.join('\n')}\n`;
+}
+
+function describeErrors({ otherwise, onError }: Plan): string[] {
+  if (onError?.fail) return ['', pc.dim('What has no `otherwise` ends the run.')];
+  if (otherwise === 'drop') return ['', pc.dim('What has no `otherwise` is counted and dropped.')];
+  return otherwise === undefined
+    ? ['', pc.dim('What has no `otherwise` goes to dead-letters.jsonl in the state folder.')]
+    : [];
 }
 
 function describeState({ state, delivery }: Plan): string[] {
@@ -118,6 +124,9 @@ function describeStep(step: PlanStep, plan: Plan): string[] {
     step.inputs && `with ${step.inputs.join(', ')}`,
     step.routes && `→ ${step.routes.join(', ')}`,
     step.otherwise && `rejected → ${step.otherwise}`,
+    step.onError?.fail && 'the first one rejected ends the run',
+    step.onError?.retry && `tried ${step.onError.retry.attempts} times`,
+    step.onError?.stopAt && `ends the run at a share of ${step.onError.stopAt.share} rejected`,
     step.late && `late → ${step.late}`,
   ].filter(Boolean);
   const lines = [

@@ -1,3 +1,4 @@
+import { withoutMoment } from '../dead-letter.ts';
 import type { Plan } from '../topology/plan.ts';
 import type { Range, Replayed } from './replay-plan.ts';
 
@@ -89,5 +90,5 @@ function windowStart(id: string, steps: ReadonlySet<string>): number | undefined
 // Bytes that a sink would write are the same when these are: JSON in the order in which the fields were made.
 function textOf(value: unknown): string {
   if (value instanceof Uint8Array) return Buffer.from(value).toString();
-  return JSON.stringify(value) ?? 'null';
+  return JSON.stringify(withoutMoment(value)) ?? 'null';
 }

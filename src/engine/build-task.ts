@@ -3,17 +3,16 @@ import { compileExpression, type Log, type StepDefinition } from '../operator.ts
 import type { StreamRecord } from '../record.ts';
 import type { Plan, PlanStep, PlanStream } from '../topology/plan.ts';
 import { BoundedState } from './bounded-state.ts';
-import { deadLetter } from './dead-letter.ts';
 import { type Catalogue, definitionOf, type Graph } from './graph.ts';
 import { KeyedState } from './keyed-state.ts';
 import { KeyedNode, Node, type Target } from './node.ts';
+import { type RejectContext, routeRejects } from './reject-route.ts';
 import { Outlet, type SinkRunner, StreamEnd } from './sink-runner.ts';
-import { deadLetterFailed, type Edge, type Task } from './task.ts';
+import type { Edge, Task } from './task.ts';
 
-export interface BuildContext {
+export interface BuildContext extends RejectContext {
   readonly graph: Graph;
   readonly catalogue: Catalogue;
-  readonly topologyHash: string;
   readonly log: Log;
   readonly runners: ReadonlyMap<string, SinkRunner>;
   watched(stream: string): Subject<readonly StreamRecord[]>;
@@ -41,20 +40,22 @@ export function buildTask(task: Task, starts: readonly string[], context: BuildC
     let next: Target = end;
     for (const step of [...stream.steps].reverse()) {
       owners.set(step.id, { step, stream });
+      const rate = context.rates.of(step.id);
+      const counted = (target: Target) => rate?.counting(target) ?? target;
       if (step.kind === 'sink') {
         const outlet = new Outlet(context.runners.get(step.id)!);
         outlet.next = next;
         edges.unshift(outlet);
-        next = outlet;
+        next = counted(outlet);
       } else if (step.kind === 'step') {
         const node = createNode(step, task, context);
         node.next = next;
         node.routes = new Map((step.routes ?? []).map((to) => [to, heads.get(to)!]));
         for (const name of step.inputs ?? [])
-          inputs.set(name, [{ push: (record) => node.pushInput(record, name) }, ...(inputs.get(name) ?? [])]);
+          inputs.set(name, [counted({ push: (record) => node.pushInput(record, name) }), ...(inputs.get(name) ?? [])]);
         nodes.unshift(node);
-        next = node;
-      } else heads.set(step.id, next);
+        next = counted(node);
+      } else heads.set(step.id, counted(next));
     }
     heads.set(stream.name, next);
   }
@@ -81,24 +82,6 @@ function keyedState({ id }: PlanStep, task: Task, { state }: Plan, log: Log): Ke
     if (!/^10*$/.test(String(dropped))) return;
     log.warn('Dropped the keys used least recently, to make room', { step: id, dropped, maxKeys: state.maxKeys });
   });
-}
-
-function routeRejects(
-  task: Task,
-  owners: Map<string, { step: PlanStep; stream: PlanStream }>,
-  context: BuildContext,
-): void {
-  const { plan } = context.graph;
-  task.onReject = (id, source, rejection, payload) => {
-    const { step, stream } = owners.get(id)!;
-    const late = rejection.code === 'late' || rejection.code === 'was-idle';
-    const route = (late ? (step.late ?? step.otherwise) : step.otherwise) ?? plan.otherwise;
-    if (route === 'drop') return;
-    if (route === undefined || (context.graph.isLastResort(stream) && route === plan.otherwise))
-      throw deadLetterFailed(id, rejection);
-    const at = { topology: plan.name, topologyHash: context.topologyHash, step: id, source };
-    task.heads.get(route)!.push(deadLetter(rejection, at, payload));
-  };
 }
 
 // What feeds a stream reaches all that the stream reaches, and itself: more reach means earlier.

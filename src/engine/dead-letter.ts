@@ -1,69 +1,55 @@
 import { isUtf8 } from 'node:buffer';
 import { createHash } from 'node:crypto';
+import { type DeadLetter, markDeadLetter } from '../dead-letter.ts';
 import type { RawRecord } from '../operator.ts';
-import { type Meta, StreamRecord } from '../record.ts';
+import { type Key, StreamRecord } from '../record.ts';
 import type { Rejection } from './node.ts';
-
-/** The value of a dead letter: the same shape whatever step, source or sink refused the record. */
-export interface DeadLetter {
-  /** Why, as one of the reject codes. */
-  readonly code: string;
-  readonly message: string;
-  /** More than one thing may be wrong: each with its path, from steps that know. */
-  readonly reasons?: readonly unknown[];
-  readonly topology: string;
-  readonly topologyHash: string;
-  /** Id of the step that refused it. */
-  readonly step: string;
-  /** Source step and partition, such as `readings.mqtt/0`, and the record's offset in it. */
-  readonly source: string;
-  readonly offset: number;
-  /** Which of several records made from that one was refused. */
-  readonly part?: string;
-  readonly key?: string | number | boolean;
-  /** Event time in ms, when it is known. */
-  readonly time?: number;
-  readonly topic?: string;
-  readonly headers?: Meta['headers'];
-  readonly window?: { readonly start: number; readonly end: number };
-  /** The payload as it came in; for a record made by a window, or one of several made from it, its value as JSON. */
-  readonly payload: string;
-  readonly payloadEncoding: 'utf8' | 'base64';
-  /** Size of the payload in bytes. */
-  readonly bytes: number;
-  /** Set when `payload` holds only the first `keptBytes` of it; `sha256` is that of the whole. */
-  readonly truncated?: { readonly keptBytes: number; readonly sha256: string };
-}
 
 /** More than this of a payload does not fit where dead letters go (a Kafka record takes 1 MiB, base64 adds a third). */
 export const keptPayloadBytes = 512 * 1024;
 
-/** Makes the dead letter of a rejection. `payload` is the original bytes when the record still is what came in. */
+/** Where and when a record was refused. */
+export type RefusedAt = Pick<DeadLetter, 'topology' | 'topologyHash' | 'step' | 'operator' | 'stage' | 'source' | 'at'>;
+
+/** What a record was when it came in: a copy of its bytes, and its key. */
+export interface Original {
+  readonly payload: Buffer;
+  readonly key: Key | undefined;
+}
+
+/** Makes the dead letter of a rejection. `original` is there when the record still is what came in. */
 export function deadLetter(
-  { record, code, message, reasons }: Rejection,
-  at: { topology: string; topologyHash: string; step: string; source: string },
-  payload: Buffer | undefined,
+  { record, code, message, reasons, attempts = 1 }: Rejection,
+  at: RefusedAt,
+  original: Original | undefined,
 ): StreamRecord<DeadLetter> {
   const meta = record.meta;
   const value: DeadLetter = {
+    version: 1,
     code,
     message,
     ...(reasons && { reasons }),
     topology: at.topology,
     topologyHash: at.topologyHash,
     step: at.step,
+    operator: at.operator,
+    stage: at.stage,
+    attempt: attempts,
+    at: at.at,
     source: record.origin || at.source,
     offset: record.offset,
     ...(record.part !== undefined && { part: record.part }),
     ...(record.key !== undefined && { key: record.key }),
+    ...(original?.key !== undefined && original.key !== record.key && { originalKey: original.key }),
     ...(Number.isFinite(record.time) && { time: record.time }),
     ...(meta?.topic !== undefined && { topic: meta.topic }),
     ...(meta?.headers !== undefined && { headers: meta.headers }),
     ...(record.window && { window: { start: record.window.start, end: record.window.end } }),
-    ...payloadFields(payload ?? encodeValue(record.value)),
+    original: original !== undefined,
+    ...payloadFields(original?.payload ?? encodeValue(record.value)),
   };
   return new StreamRecord(
-    value,
+    markDeadLetter(value),
     record.key,
     record.time,
     record.offset,
@@ -75,9 +61,10 @@ export function deadLetter(
   );
 }
 
-/** The payload bytes under the reader's finger, copied: the batch they lie in is used again. */
-export function rawPayload(raw: RawRecord): Buffer {
-  return raw.decoded ? encodeValue(raw.value) : Buffer.from(raw.data.subarray(raw.start, raw.end));
+/** What lies under the reader's finger, copied: the batch it lies in is used again. */
+export function originalOf(raw: RawRecord): Original {
+  const payload = raw.decoded ? encodeValue(raw.value) : Buffer.from(raw.data.subarray(raw.start, raw.end));
+  return { payload, key: raw.key };
 }
 
 function encodeValue(value: unknown): Buffer {

@@ -34,7 +34,7 @@ export class Graph {
     this.plan = plan;
     this.#catalogue = catalogue;
     this.#streams = new Map(plan.streams.map((stream) => [stream.name, stream]));
-    if (plan.otherwise !== undefined)
+    if (plan.otherwise !== undefined && this.#streams.has(plan.otherwise))
       this.#lastResort = new Set(this.reachable(plan.otherwise).map(({ name }) => name));
   }
 

@@ -19,6 +19,8 @@ export interface Rejection {
   readonly code: RejectCode;
   readonly message: string;
   readonly reasons: readonly unknown[] | undefined;
+  /** How often it was tried; once unless given. */
+  readonly attempts?: number;
 }
 
 /** What a node asks of the task around it. */

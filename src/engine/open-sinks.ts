@@ -2,6 +2,7 @@ import type { Log, Ports, Position, Transaction } from '../operator.ts';
 import { recordId } from '../record.ts';
 import type { Plan, PlanStep } from '../topology/plan.ts';
 import { type Catalogue, definitionOf } from './graph.ts';
+import { RetryingSink } from './retrying-sink.ts';
 import { SinkRunner } from './sink-runner.ts';
 
 /** What sinks are opened with. */
@@ -28,7 +29,7 @@ export async function openSinks(runners: Map<string, SinkRunner>, opening: SinkO
   for (const stream of plan.streams) {
     for (const step of stream.steps.filter((each) => each.kind === 'sink' && which(each))) {
       const position = positionOf(step.id);
-      const sink = await definitionOf(catalogue, 'sink', step.operator).open(step.options, {
+      let sink = await definitionOf(catalogue, 'sink', step.operator).open(step.options, {
         ports,
         log,
         topology: plan.name,
@@ -39,6 +40,8 @@ export async function openSinks(runners: Map<string, SinkRunner>, opening: SinkO
         ...(transaction && { transaction }),
         ...(position !== undefined && { position }),
       });
+      const retry = step.onError?.retry ?? plan.onError?.retry;
+      if (retry) sink = new RetryingSink(sink, retry, ports, signal);
       runners.set(step.id, new SinkRunner(step.id, sink, fail));
     }
   }

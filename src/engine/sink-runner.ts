@@ -84,7 +84,7 @@ export class SinkRunner {
         this.counts.written += records.length - refused.length;
         this.counts.refused += refused.length;
         // Before the count falls: whoever waits for an empty sink must also wait for the dead letters of this batch.
-        for (const { index, message } of refused) owners[index]!.refuse(this.id, records[index]!, message);
+        for (const { index, ...why } of refused) owners[index]!.refuse(this.id, records[index]!, why);
         this.#done(owners);
         this.#wake();
       }

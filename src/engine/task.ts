@@ -1,8 +1,7 @@
 import { RejectError, RunError } from '../errors.ts';
-import type { Changes } from '../operator.ts';
-import { type Batch, RawRecord } from '../operator.ts';
+import { type Batch, type Changes, RawRecord, type Refused } from '../operator.ts';
 import { StreamRecord } from '../record.ts';
-import { rawPayload } from './dead-letter.ts';
+import { type Original, originalOf } from './dead-letter.ts';
 import type { KeyedNode, Node, Rejection, Surroundings, Target } from './node.ts';
 import type { InputPartition } from './partition.ts';
 import type { TimeRule } from './time.ts';
@@ -23,8 +22,8 @@ export interface Edge extends Target {
   release(task: Task): void;
 }
 
-/** Takes what was rejected: makes the dead letter and pushes it to where it belongs. `payload` gives the original bytes. */
-export type RejectRoute = (step: string, source: string, rejection: Rejection, payload: Buffer | undefined) => void;
+/** Takes what was rejected: makes the dead letter and pushes it to where it belongs. `original` is what came in, where the record still is that. */
+export type RejectRoute = (step: string, source: string, rejection: Rejection, original: Original | undefined) => void;
 
 /**
  * One copy of the steps with the keyed state of the source partitions it owns. Inside it everything is synchronous and in
@@ -165,8 +164,10 @@ export class Task implements Surroundings {
   }
 
   /** Routes records that a sink will not take. */
-  refuse(step: string, record: StreamRecord, message: string): void {
-    this.onReject(step, record.origin, { record, code: 'sink-refused', message, reasons: undefined }, undefined);
+  refuse(step: string, record: StreamRecord, refused: Omit<Refused, 'index'>): void {
+    const { message, code = 'sink-refused', attempts } = refused;
+    const rejection = { record, code, message, reasons: undefined, ...(attempts !== undefined && { attempts }) };
+    this.onReject(step, record.origin, rejection, undefined);
     this.#handOver();
   }
 
@@ -175,7 +176,7 @@ export class Task implements Surroundings {
   }
 
   onRejected(node: Node, rejection: Rejection): void {
-    this.onReject(node.id, this.#current?.name ?? '', rejection, this.#payloadOf(rejection.record));
+    this.onReject(node.id, this.#current?.name ?? '', rejection, this.#originalOf(rejection.record));
   }
 
   lateCode(record: StreamRecord): 'late' | 'was-idle' {
@@ -201,7 +202,7 @@ export class Task implements Surroundings {
         partition.name,
       );
       const rejection = { record, code: error.code, message: error.message, reasons: undefined };
-      this.onReject(partition.source, partition.name, rejection, rawPayload(raw));
+      this.onReject(partition.source, partition.name, rejection, originalOf(raw));
       return undefined;
     }
   }
@@ -212,10 +213,10 @@ export class Task implements Surroundings {
   }
 
   // The bytes under the finger are those of this record only while it is read, and not for what a window or a join made of it.
-  #payloadOf(record: StreamRecord): Buffer | undefined {
+  #originalOf(record: StreamRecord): Original | undefined {
     const whole = record.window === undefined && record.part === undefined;
     const same = this.#reading && whole && record.offset === this.#raw.offset;
-    return same && record.origin === this.#current?.name ? rawPayload(this.#raw) : undefined;
+    return same && record.origin === this.#current?.name ? originalOf(this.#raw) : undefined;
   }
 
   // To the least watermark of the partitions that hold it back; never backwards.

@@ -1,6 +1,7 @@
-import type { Log } from '../operator.ts';
+import type { Log, Ports } from '../operator.ts';
 import { type BuildContext, buildTask, statePrefix } from './build-task.ts';
 import type { Checkpointer } from './checkpointer.ts';
+import { FailureRates } from './failure-rate.ts';
 import type { Catalogue, Graph, PlannedSource } from './graph.ts';
 import type { Outputs } from './outputs.ts';
 import type { InputPartition } from './partition.ts';
@@ -13,6 +14,7 @@ export interface TaskParts {
   readonly graph: Graph;
   readonly catalogue: Catalogue;
   readonly topologyHash: string;
+  readonly ports: Ports;
   readonly log: Log;
   readonly store: StateStore;
   readonly runners: ReadonlyMap<string, SinkRunner>;
@@ -23,9 +25,11 @@ export interface TaskParts {
 export class Tasks {
   readonly all = new Map<string, Task>();
   readonly #parts: TaskParts;
+  readonly #rates: FailureRates;
 
   constructor(parts: TaskParts) {
     this.#parts = parts;
+    this.#rates = new FailureRates(parts.graph.plan, parts.ports.clock);
   }
 
   /** The task that owns this partition. `complete` are the sources that will show no further partition. */
@@ -83,6 +87,7 @@ export class Tasks {
   }
 
   #context(): BuildContext {
-    return { ...this.#parts, watched: (stream) => this.#parts.outputs.of(stream) };
+    const { clock } = this.#parts.ports;
+    return { ...this.#parts, clock, rates: this.#rates, watched: (stream) => this.#parts.outputs.of(stream) };
   }
 }

@@ -1,3 +1,4 @@
+import { withoutMoment } from '../dead-letter.ts';
 import { defineSink, type OpenSink, type SinkContext, type StreamRecord, Type } from '../operator.ts';
 
 interface Taken {
@@ -44,7 +45,7 @@ export class Collector {
   }
 
   #take(id: string, record: StreamRecord): void {
-    const identity = JSON.stringify([id, record.key, plain(record.value)]);
+    const identity = JSON.stringify([id, record.key, plain(withoutMoment(record.value))]);
     const again = this.#expectedAgain.get(identity) ?? 0;
     if (again > 0) this.#expectedAgain.set(identity, again - 1);
     else this.#taken.push({ identity, record });

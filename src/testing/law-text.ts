@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { withoutMoment } from '../dead-letter.ts';
 import type { Rejection } from '../engine/node.ts';
 import type { Key, StreamRecord } from '../record.ts';
 import type { Arrival } from './arbitraries.ts';
@@ -20,7 +21,7 @@ export function showRecord({ key, time, value, window, partition, offset, origin
     window && (window.pane !== 'final' || window.seq > 0) && `${window.pane} ${window.seq}`,
     partition !== undefined && `partition ${partition}`,
   ];
-  return `${more.filter(Boolean).join(', ')}: ${JSON.stringify(plain(value)) ?? 'nothing'}`;
+  return `${more.filter(Boolean).join(', ')}: ${JSON.stringify(plain(withoutMoment(value))) ?? 'nothing'}`;
 }
 
 /** The same for all that can happen to a step. */

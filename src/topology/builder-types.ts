@@ -3,6 +3,7 @@ import type { Static, TObject, TSchema } from 'typebox';
 import type {
   Aggregate,
   JsonSchema,
+  OnError,
   Siblings,
   SinkDefinition,
   SourceDefinition,
@@ -50,7 +51,7 @@ type SourceOptions<D> = OptionsOf<D> & Static<TObject<typeof sourceOptions>>;
 // A bare value stands for one option, the shorthand; which one is known at run time alone.
 type Shorthand<O> = O extends readonly unknown[] | Fn | string ? never : O extends object ? O[keyof O] : never;
 
-type Routed<O> = O extends Fn | readonly unknown[] ? O : O & { otherwise?: string; late?: string };
+type Routed<O> = O extends Fn | readonly unknown[] ? O : O & { otherwise?: string; onError?: OnError; late?: string };
 type StepGiven<D, T> = Routed<Given<OptionsOf<D>, T>> | Exclude<Given<Shorthand<OptionsOf<D>>, T>, undefined>;
 
 type Beside<T> = Omit<Siblings, 'when'> & { when?: string | OfRecord<T, unknown> };
@@ -69,7 +70,7 @@ export interface StepOutputs<T, G> {
   lag: G extends { readonly as: infer A extends string } ? Omit<T, A> & { [K in A]: Before<T, G> | null } : unknown;
   merge: unknown;
   validate: G extends { readonly schema: infer S } ? FromSchema<S, T> : FromSchema<G, T>;
-  map: G extends (...given: never[]) => infer R ? Omit<T, keyof R> & R : Added<T, Omit<G, 'otherwise'>>;
+  map: G extends (...given: never[]) => infer R ? Omit<T, keyof R> & R : Added<T, Omit<G, 'otherwise' | 'onError'>>;
   flatMap: G extends { readonly list: infer L; readonly as: infer A extends string }
     ? Added<T, { readonly [K in A]: (...given: never[]) => Elements<L> }>
     : G extends { readonly list: infer L }
@@ -142,7 +143,7 @@ type Output<K, T, G> = K extends keyof StepOutputs<T, G> ? StepOutputs<T, G>[K] 
 export interface StepMethods<O extends Operators, T> {
   /** `S` follows from `state`; say both when what comes out is to be typed: `.process<State, Result>(…)`. */
   process<S = undefined, R = unknown>(
-    options: Process<T, S, R> & { otherwise?: string; late?: string },
+    options: Process<T, S, R> & { otherwise?: string; onError?: OnError; late?: string },
     beside: Beside<T> & { id: string },
   ): Chain<O, R>;
 
@@ -207,6 +208,8 @@ export interface TopologyOptions {
   readonly description?: string;
   /** Stream for all that is rejected or late and has no `otherwise` of its own. */
   readonly otherwise?: string;
+  /** The same in full: `fail` ends the run at the first record that is rejected. */
+  readonly onError?: OnError;
   /** Where and how state is kept. */
   readonly state?: StateOptions;
   /** `exactlyOnce`: refused unless every sink is. */

@@ -86,6 +86,7 @@ function planOf(
   {
     description,
     otherwise,
+    onError,
     state,
     delivery,
     folder = process.cwd(),
@@ -95,7 +96,7 @@ function planOf(
   catalogue: readonly Definition[],
 ): Plan {
   const report = new Report();
-  const top = { version: 1, name, description, otherwise, state, delivery };
+  const top = { version: 1, name, description, otherwise, onError, state, delivery };
   const written = writtenValue(top, name) as Extract<Written, { kind: 'map' }>;
   const entries = new Map<string, Entry>();
   for (const stream of streams) {

@@ -24,6 +24,7 @@ export function compile(draft: Draft, report: Report, { observed = false } = {})
     name: draft.name,
     ...(draft.description !== undefined && { description: draft.description }),
     ...(draft.otherwise && { otherwise: draft.otherwise.to }),
+    ...(draft.onError && { onError: draft.onError }),
     ...(draft.keeping.settings && { state: draft.keeping.settings }),
     ...(draft.keeping.delivery && { delivery: draft.keeping.delivery }),
     streams: draft.streams.map(({ name, from, steps }) => ({
@@ -45,6 +46,7 @@ function planStep(step: DraftStep, id: string, type: RecordType): PlanStep {
     ...(step.description !== undefined && { description: step.description }),
     ...(step.when && { when: step.when.source }),
     ...(step.otherwise && { otherwise: step.otherwise.to }),
+    ...(step.onError && { onError: step.onError }),
     ...(step.late && { late: step.late.to }),
     ...(inputs.length > 0 && { inputs }),
     ...(routes.length > 0 && { routes }),

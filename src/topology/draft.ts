@@ -1,4 +1,5 @@
 import { type Definition, defineStep, type Expression, Type } from '../operator.ts';
+import type { ErrorPolicy } from './plan.ts';
 import type { Site } from './report.ts';
 import type { Keeping } from './state-options.ts';
 import type { Special } from './values.ts';
@@ -9,6 +10,7 @@ export interface Draft {
   readonly name: string;
   readonly description?: string;
   readonly otherwise?: Route;
+  readonly onError?: ErrorPolicy;
   readonly keeping: Keeping;
   readonly streams: readonly DraftStream[];
 }
@@ -43,6 +45,7 @@ export interface DraftStep {
   readonly description?: string;
   readonly when?: Pick<Special, 'written' | 'filled' | 'unread'> & { readonly source: Expression };
   readonly otherwise?: Route;
+  readonly onError?: ErrorPolicy;
   readonly late?: Route;
 }
 

@@ -1,9 +1,10 @@
 import type { Definition } from '../operator.ts';
 import type { Draft, DraftStream, Route } from './draft.ts';
+import { readOnError } from './error-options.ts';
 import type { Surroundings } from './interpolate.ts';
 import type { Lookup } from './lookup.ts';
 import { readParams } from './params.ts';
-import { checkName, routeOf, textOf } from './pieces.ts';
+import { checkName, textOf } from './pieces.ts';
 import type { Report } from './report.ts';
 import { readKeeping } from './state-options.ts';
 import { StreamReader } from './stream-reader.ts';
@@ -11,7 +12,18 @@ import { didYouMean, listed, nearest } from './suggest.ts';
 import { found } from './values.ts';
 import { entriesOf, plainValue, type Written, type WrittenMap } from './written.ts';
 
-const topKeys = ['version', 'name', 'description', 'params', 'otherwise', 'state', 'delivery', 'streams', 'tests'];
+const topKeys = [
+  'version',
+  'name',
+  'description',
+  'params',
+  'otherwise',
+  'onError',
+  'state',
+  'delivery',
+  'streams',
+  'tests',
+];
 
 /** Reads a whole topology. Reports what does not fit its grammar or an operator's options; gives what could be read. */
 export function readTopology(
@@ -35,10 +47,11 @@ export function readTopology(
   checkKeys(written, report);
   const params = readParams(written.entries.get('params')?.value, set, from, report);
   const name = readName(written, report);
-  const otherwise = routeOf(written.entries.get('otherwise')?.value, report);
-  if (otherwise?.to === 'drop') {
+  const errors = { name: 'the topology', retries: undefined };
+  const { otherwise, onError } = readOnError(written.entries, errors, { ...from, params }, report);
+  if (otherwise?.to === 'drop' && written.entries.has('otherwise')) {
     report.add('bad-value', otherwise.site, 'The `otherwise` of a whole topology must be a stream, not `drop`.', {
-      hint: 'Drop is said step by step: `otherwise: drop` beside the step.',
+      hint: 'Drop is said step by step: `otherwise: drop` beside the step; for all that has no stream of its own, `onError: drop`.',
     });
   }
   const keeping = readKeeping(written, { ...from, params }, report);
@@ -48,6 +61,7 @@ export function readTopology(
     name,
     ...(description && { description: textOf(description, 'description', report) }),
     ...(otherwise && { otherwise }),
+    ...(onError && { onError }),
     keeping,
     streams,
   };
@@ -156,7 +170,7 @@ function sideTargets(streams: WrittenMap, lookup: Lookup): Set<string> {
       return;
     }
     for (const [key, { value }] of entriesOf(node)) {
-      if (key === 'late' || nearest(key, ['otherwise'])) addTarget(plainValue(value), targets);
+      if (key === 'late' || nearest(key, ['otherwise', 'onError'])) addTarget(plainValue(value), targets);
       else if (lookup.knows(key)) routesIn(lookup.find(key, 'step') ?? lookup.find(key, 'source'), value, targets);
       collect(value);
     }

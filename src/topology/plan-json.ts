@@ -11,13 +11,20 @@ export function planToJson(plan: Plan): unknown {
  * A hash over what decides the results: streams, steps and options, with the text of functions, and what bounds the state. Descriptions, secrets, types (they follow
  * from the rest) and the order of options do not count.
  */
-export function planHash({ version, name, otherwise, state: { ttl, maxKeys, overflow } = {}, streams }: Plan): string {
+export function planHash({
+  version,
+  name,
+  otherwise,
+  onError,
+  state: { ttl, maxKeys, overflow } = {},
+  streams,
+}: Plan): string {
   const counted = streams.map((stream) => ({
     ...stream,
     steps: stream.steps.map(({ description, type, ...step }) => step),
   }));
   const text = JSON.stringify(
-    sorted(plain({ version, name, otherwise, ttl, maxKeys, overflow, streams: counted }, String)),
+    sorted(plain({ version, name, otherwise, onError, ttl, maxKeys, overflow, streams: counted }, String)),
   );
   return createHash('sha256').update(text).digest('hex');
 }

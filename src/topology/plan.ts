@@ -10,6 +10,8 @@ export interface Plan {
   readonly description?: string;
   /** Stream that takes whatever has no `otherwise` or `late` of its own; without it, a file in the state folder does. */
   readonly otherwise?: string;
+  /** What becomes of errors beyond that, for steps that say nothing else. */
+  readonly onError?: ErrorPolicy;
   /** Where and how state is kept; on disk unless said otherwise. */
   readonly state?: StateSettings;
   /** `exactlyOnce`: refused unless every sink is. */
@@ -37,6 +39,8 @@ export interface PlanStep {
   readonly when?: Expression;
   /** Stream for rejected records, or `drop`. */
   readonly otherwise?: string;
+  /** What becomes of errors beyond that. */
+  readonly onError?: ErrorPolicy;
   /** Stream for late records, or `drop`. */
   readonly late?: string;
   /** Streams whose records come to this step as well, as its options name them. */
@@ -45,6 +49,16 @@ export interface PlanStep {
   readonly routes?: readonly string[];
   /** What is known of the records after this step. */
   readonly type?: RecordType;
+}
+
+/** What becomes of records that a step rejects, beside the stream that takes them. */
+export interface ErrorPolicy {
+  /** The first one ends the run, unless a stream takes it. */
+  readonly fail?: true;
+  /** Sinks: what the target refuses is written again, `attempts` times in all, after pauses that double from `backoffMs`. */
+  readonly retry?: { readonly attempts: number; readonly backoffMs: number };
+  /** The run ends when of the records of the last `overMs` this share was rejected, and there were `atLeast` of them. */
+  readonly stopAt?: { readonly share: number; readonly overMs: number; readonly atLeast: number };
 }
 
 /** The source in whose transactions a plan commits; `undefined` when its state is kept on disk or in memory. */

@@ -1,5 +1,6 @@
 import { type Definition, type Expression, expression } from '../operator.ts';
 import { type DraftStep, type DraftStream, type Route, unreadable } from './draft.ts';
+import { type OnErrorRead, readOnError } from './error-options.ts';
 import type { Surroundings } from './interpolate.ts';
 import { camelCase, type Lookup } from './lookup.ts';
 import { checkOptions } from './options.ts';
@@ -9,9 +10,9 @@ import { didYouMean, listed, nearest } from './suggest.ts';
 import { alternatives, found, type OptionSchema, ValueReader } from './values.ts';
 import type { Entry, Written, WrittenMap, WrittenScalar } from './written.ts';
 
-type Routes = Pick<DraftStep, 'otherwise' | 'late'>;
+type Routes = Pick<DraftStep, 'otherwise' | 'onError' | 'late'>;
 
-const siblings = ['id', 'description', 'when', 'otherwise'];
+const siblings = ['id', 'description', 'when', 'otherwise', 'onError'];
 const whenShape = [expression({ description: '' }) as OptionSchema];
 
 /** Reads the lists of steps under `streams`. */
@@ -193,14 +194,18 @@ export class StreamReader {
     if (id && idText) checkName(idText, 'id of a step', id, this.#report);
     const description = entries.get('description')?.value;
     const when = this.#when(name, definition, entries.get('when'));
-    const otherwise = routeOf(entries.get('otherwise')?.value, this.#report);
     return {
       ...(id && idText && { id: { name: idText, site: id } }),
       ...([...entries.keys()].some((key) => nearest(key, siblings) === 'id') && { idMeant: true }),
       ...(description && { description: textOf(description, 'description', this.#report) }),
       ...(when && { when }),
-      ...(otherwise && { otherwise }),
+      ...this.#onError(name, definition, entries),
     };
+  }
+
+  #onError(name: string, definition: Definition, entries: ReadonlyMap<string, Entry>): OnErrorRead {
+    const retries = definition === unreadable ? undefined : definition.kind === 'sink';
+    return readOnError(entries, { name: `\`${name}\``, retries }, this.#from, this.#report);
   }
 
   #when(name: string, { kind }: Definition, entry: Entry | undefined): DraftStep['when'] {
@@ -234,18 +239,16 @@ export class StreamReader {
     return undefined;
   }
 
-  /** Takes `otherwise` and `late` out of the options, where they may stand as well. */
+  /** Takes `otherwise`, `onError` and `late` out of the options, where they may stand as well. */
   #hoist(definition: Definition, written: Written, name: string): { written: Written; routes: Routes } {
     if (written.kind !== 'map' || isFreeForm(definition)) return { written, routes: {} };
-    const { otherwise, late } = Object.fromEntries(written.entries) as Record<string, Entry | undefined>;
-    if (!otherwise && !late) return { written, routes: {} };
+    const late = written.entries.get('late');
+    const own = ['otherwise', 'onError'].filter((key) => written.entries.has(key) && !declares(definition, key));
+    if (own.length === 0 && !late) return { written, routes: {} };
     const entries = new Map(written.entries);
-    const found: { otherwise?: Route; late?: Route } = {};
-    if (otherwise && !declares(definition, 'otherwise')) {
-      entries.delete('otherwise');
-      const route = routeOf(otherwise.value, this.#report);
-      if (route) found.otherwise = route;
-    }
+    const errors = new Map(own.map((key) => [key, entries.get(key)!]));
+    for (const key of own) entries.delete(key);
+    const found: { -readonly [K in keyof Routes]: Routes[K] } = { ...this.#onError(name, definition, errors) };
     if (late && !declares(definition, 'late')) {
       entries.delete('late');
       if (definition.kind !== 'step' || !definition.late) {

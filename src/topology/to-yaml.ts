@@ -1,6 +1,7 @@
 import { stringify } from 'yaml';
 import type { Definition } from '../operator.ts';
 import { Secret } from '../secret.ts';
+import { onErrorToOptions } from './error-options.ts';
 import type { Plan, PlanStep } from './plan.ts';
 import { stateToOptions } from './state-options.ts';
 import { isFreeForm } from './stream-reader.ts';
@@ -18,12 +19,12 @@ export function toYaml(plan: Plan, catalogue: readonly Definition[]): string {
       ...steps.map((step) => item(step, catalogue)),
     ],
   ]);
-  const { version, name, description, otherwise, state, delivery } = plan;
+  const { version, name, description, state, delivery } = plan;
   const top = {
     version,
     name,
     ...(description !== undefined && { description }),
-    ...(otherwise !== undefined && { otherwise }),
+    ...onErrorToOptions(plan),
     ...(state !== undefined && { state: stateToOptions(state) }),
     ...(delivery !== undefined && { delivery }),
   };
@@ -33,10 +34,8 @@ export function toYaml(plan: Plan, catalogue: readonly Definition[]): string {
   );
 }
 
-function item(
-  { kind, id, operator, options, description, when, otherwise, late }: PlanStep,
-  catalogue: readonly Definition[],
-) {
+function item(step: PlanStep, catalogue: readonly Definition[]) {
+  const { kind, id, operator, options, description, when, late } = step;
   const definition = catalogue.find((one) => one.kind === kind && one.name === operator);
   if (!definition) throw new TypeError(`The plan names ${kind} \`${operator}\`, which is not in the catalogue.`);
   const schema = definition.options as OptionSchema;
@@ -47,7 +46,7 @@ function item(
     ...(description !== undefined && { description }),
     ...(when !== undefined && { when: escaped(when, [], id) }),
     [operator]: withLate,
-    ...(otherwise !== undefined && { otherwise }),
+    ...onErrorToOptions(step),
   };
 }
 

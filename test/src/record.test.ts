@@ -25,6 +25,16 @@ describe('the id of a record', () => {
 });
 
 describe('the part of a record', () => {
+  const place = {
+    topology: 't',
+    topologyHash: 'h',
+    step: 's',
+    operator: 'map',
+    stage: 'step' as const,
+    source: 'in/0',
+    at: 0,
+  };
+
   test('stays through everything that makes one record of one, through a checkpoint and in a dead letter', () => {
     const changes: ((given: StreamRecord) => StreamRecord)[] = [
       (given) => given.withValue({ n: 2 }),
@@ -32,11 +42,7 @@ describe('the part of a record', () => {
       (given) => given.withPartition(3),
       (given) => decode('name', encode('name', given)) as StreamRecord,
       (given) =>
-        deadLetter(
-          { record: given, code: 'step-failed', message: 'No.', reasons: undefined },
-          { topology: 't', topologyHash: 'h', step: 's', source: 'in/0' },
-          undefined,
-        ),
+        deadLetter({ record: given, code: 'step-failed', message: 'No.', reasons: undefined }, place, undefined),
     ];
     fc.assert(
       fc.property(fc.array(fc.constantFrom(...changes), { maxLength: 6 }), (steps) => {
@@ -49,7 +55,6 @@ describe('the part of a record', () => {
 
   test('is named in a dead letter, and is absent there when the whole input was refused', () => {
     const rejection = { code: 'step-failed' as const, message: 'No.', reasons: undefined };
-    const place = { topology: 't', topologyHash: 'h', step: 's', source: 'in/0' };
     expect(deadLetter({ record: record.withPart('2'), ...rejection }, place, undefined).value.part).toBe('2');
     expect(deadLetter({ record, ...rejection }, place, undefined).value).not.toHaveProperty('part');
   });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { deadLetter, rawPayload } from '../../../src/engine/dead-letter.ts';
+import { deadLetter, originalOf } from '../../../src/engine/dead-letter.ts';
 import { RawRecord } from '../../../src/operator.ts';
 import { StreamRecord } from '../../../src/record.ts';
 import {
@@ -23,7 +23,15 @@ const rejection = (record: StreamRecord) => ({
   message: 'Not so.',
   reasons: undefined,
 });
-const place = { topology: 't', topologyHash: 'h', step: 's', source: 'in/1' };
+const place = {
+  topology: 't',
+  topologyHash: 'h',
+  step: 's',
+  operator: 'validate',
+  stage: 'step' as const,
+  source: 'in/1',
+  at: at(9),
+};
 
 describe('a dead letter', () => {
   test('holds the bytes of its own record only, copied from the batch they lie in', () => {
@@ -31,7 +39,7 @@ describe('a dead letter', () => {
     raw.data = Buffer.from('beforePAYLOADafter');
     raw.start = 6;
     raw.end = 13;
-    const payload = rawPayload(raw);
+    const { payload } = originalOf(raw);
     raw.data.fill(0);
     expect(payload.toString()).toBe('PAYLOAD');
   });
