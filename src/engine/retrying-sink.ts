@@ -1,5 +1,5 @@
 import { RunError } from '../errors.ts';
-import type { OpenSink, Ports, Refused, StreamRecord } from '../operator.ts';
+import type { OpenSink, Ports, Position, Refused, StreamRecord } from '../operator.ts';
 import type { ErrorPolicy } from '../topology/plan.ts';
 
 const longestWaitMs = 60_000;
@@ -10,6 +10,7 @@ const longestWaitMs = 60_000;
  */
 export class RetryingSink implements OpenSink {
   readonly maxRecords?: number;
+  readonly position?: () => Position;
   readonly #sink: OpenSink;
   readonly #retry: NonNullable<ErrorPolicy['retry']>;
   readonly #ports: Ports;
@@ -17,6 +18,7 @@ export class RetryingSink implements OpenSink {
 
   constructor(sink: OpenSink, retry: NonNullable<ErrorPolicy['retry']>, ports: Ports, signal: AbortSignal) {
     if (sink.maxRecords !== undefined) this.maxRecords = sink.maxRecords;
+    if (sink.position) this.position = () => sink.position!();
     this.#sink = sink;
     this.#retry = retry;
     this.#ports = ports;
