@@ -7,6 +7,7 @@ import { detect } from './detect/index.ts';
 import { fileSink, fileSource } from './file/index.ts';
 import { filter } from './filter/index.ts';
 import { flatMap } from './flat-map/index.ts';
+import { httpSink } from './http/index.ts';
 import { httpServerSource } from './http-server/index.ts';
 import { influxSink, influxSource } from './influx/index.ts';
 import { join } from './join/index.ts';
@@ -41,6 +42,7 @@ export {
   filter,
   flatMap,
   httpServerSource,
+  httpSink,
   influxSink,
   influxSource,
   join,
@@ -108,6 +110,7 @@ export const steps = {
 /** All sinks by name. */
 export const sinks = {
   file: fileSink,
+  http: httpSink,
   influx: influxSink,
   kafka: kafkaSink,
   mqtt: mqttSink,
@@ -124,6 +127,7 @@ export const catalogue: readonly Definition[] = [
   fileSink,
   filter,
   flatMap,
+  httpSink,
   httpServerSource,
   influxSource,
   influxSink,

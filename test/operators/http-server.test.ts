@@ -95,13 +95,15 @@ describe('a request', () => {
 
   test('of lines is one record for each, all with one answer', async () => {
     const { status, partition } = await open({ maxPayload: '20B' });
-    const body = `{"a":1}\r\n\n{"a":"${'x'.repeat(20)}"}\n{"a":3}`;
+    const body = `{"a":1}\r\n\n{"a":"${'x'.repeat(20)}"}\n{"a":3}\n{"a":"${'y'.repeat(12)}"}`;
     expect(await status(body, { 'content-type': 'application/x-ndjson; charset=utf-8' })).toBe(202);
-    const records = await pull(partition, 3);
+    const records = await pull(partition, 4);
     expect(records.map(({ text, refused, offset }) => [text.slice(0, 7), refused, offset])).toEqual([
       ['{"a":1}', undefined, 0],
       ['{"a":"x', 'payload-too-large', 1],
       ['{"a":3}', undefined, 2],
+      // As long as it may be.
+      ['{"a":"y', undefined, 3],
     ]);
   });
 
@@ -258,6 +260,12 @@ describe('back-pressure', () => {
     slow.waiting[0]!();
     expect((await sent).status).toBe(202);
     expect(run.journals[0]!.end).toBe(1);
+  });
+
+  test('what has been answered no longer counts', async () => {
+    const { status } = await open();
+    // More in all than may wait at a time.
+    for (let n = 0; n < 18; n++) expect(await status(Buffer.alloc(1 << 20, 'x'))).toBe(202);
   });
 
   test('a request whose record is not durable in time, and one that waits when the run ends, are told to come again', async () => {
