@@ -1,6 +1,34 @@
 /** Partitions by topic. */
 export type Owned = Readonly<Record<string, readonly number[]>>;
 
+/** What a member of the group says as it joins: what it has, and what it reads. */
+export interface Claim {
+  readonly owned: Owned;
+  readonly topics: readonly string[];
+}
+
+/**
+ * Shares partitions out among members that may read different topics, as those do that have not all seen a new topic yet: each topic
+ * goes to those who read it, and to nobody if there is none.
+ */
+export function shareBySubscription(
+  members: ReadonlyMap<string, Claim>,
+  topics: readonly { readonly topic: string; readonly partitions: readonly number[] }[],
+): Map<string, Record<string, number[]>> {
+  const shares = new Map<string, Record<string, number[]>>([...members.keys()].map((id) => [id, {}]));
+  const bySet = new Map<string, (typeof topics)[number][]>();
+  for (const one of topics) {
+    const set = JSON.stringify([...members].flatMap(([id, claim]) => (claim.topics.includes(one.topic) ? [id] : [])));
+    bySet.set(set, [...(bySet.get(set) ?? []), one]);
+  }
+  for (const [set, some] of bySet) {
+    const readers = (JSON.parse(set) as string[]).map((id) => [id, members.get(id)!.owned] as const);
+    if (readers.length === 0) continue;
+    for (const [id, share] of shareOut(new Map(readers), some)) Object.assign(shares.get(id)!, share);
+  }
+  return shares;
+}
+
 /**
  * Shares partitions out so that each member keeps what it has, as far as an even share allows: state and caches stay where
  * they are when a member comes or goes. Shares differ by at most one. The same input gives the same answer in every process.

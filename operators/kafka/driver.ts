@@ -83,6 +83,8 @@ export interface Writer {
 }
 
 export interface Admin {
+  /** The names of all topics that may be seen. */
+  topics(): Promise<readonly string[]>;
   /** The first offset of each partition that can be read, and the one after the last. */
   offsets(topic: string): Promise<ReadonlyMap<number, { low: number; high: number }>>;
   /** The first offset of each partition whose record is of this time, in ms, or later; where the partition ends when there is none. */

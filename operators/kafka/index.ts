@@ -4,10 +4,9 @@ import { deliveryOf, joins } from './delivery.ts';
 import { checkConnection, connectionOptions, topicProblem } from './options.ts';
 import { idHeader, openSink } from './sink.ts';
 import { openSource } from './source.ts';
+import { checkStart, startOption } from './start.ts';
+import { checkTopics, topicOptions } from './subscription.ts';
 import { openTransactions } from './transactions.ts';
-
-const topicName = (description: string) =>
-  Type.String({ description, minLength: 1, maxLength: 249, pattern: '^[a-zA-Z0-9._-]+$' });
 
 /**
  * Reads Kafka topics as a member of a consumer group, one partition per task. The checkpoint says where to go on; the group's
@@ -21,6 +20,8 @@ export const kafkaSource = defineSource({
     'work is finished and checkpointed; what was read after the last checkpoint of an instance that crashed is read again by the next one.\n\n' +
     'The checkpoint decides where to go on. `start` is for partitions that it does not hold: it has no default, as beginning at the wrong end loses or ' +
     'repeats records without a word. After each checkpoint the offsets are committed to the group, so that lag tools see them.\n\n' +
+    'With a pattern in place of names, new topics that match are read from their first record on (`start: group`: from where the group stands, if it does). A topic of it that is deleted ' +
+    'while it is read ends the run, as any other does.\n\n' +
     'If the records to read next were removed (retention), or the topic was deleted and made anew, the run ends with an error that names topic, ' +
     'partition and offset. A topic that was made anew and has grown past the old offset cannot be told from the old one.\n\n' +
     'With `state: { store: kafka }` the state of each partition is kept in a changelog topic, `<topology>-<source>-changelog`, made if it is not there: compacted, ' +
@@ -32,18 +33,9 @@ export const kafkaSource = defineSource({
     'Records are read however they are compressed: gzip, snappy, lz4, zstd. A batch that takes more than 256 MiB unpacked, or cannot be unpacked, ends the run.',
   options: Type.Object({
     ...connectionOptions,
-    topic: Type.Optional(topicName('The topic to read.')),
-    topics: Type.Optional(
-      Type.Array(topicName('A topic.'), { description: 'Several topics to read.', minItems: 1, uniqueItems: true }),
-    ),
+    ...topicOptions,
     group: Type.Optional(Type.String({ description: 'Consumer group. Default: name of the topology.', minLength: 1 })),
-    start: Type.Optional(
-      Type.Enum(['fail', 'group', 'earliest', 'latest'], {
-        description:
-          'Where to begin with a partition that the checkpoint does not hold: at its first record, behind its last, where the group stands, or not at all.',
-        default: 'fail',
-      }),
-    ),
+    start: Type.Optional(startOption),
     until: Type.Optional(
       Type.Enum(['end'], {
         description: '`end`: read up to where the partitions end when the run starts, then end. For replays and tests.',
@@ -68,15 +60,9 @@ export const kafkaSource = defineSource({
   partitioned: true,
   partitionedBy: ({ keyedBy }) => keyedBy,
   check(options, check) {
-    const { topic, topics } = options;
     checkConnection(options, check);
-    if ((topic === undefined) === (topics === undefined)) {
-      check.problem(
-        [],
-        topic === undefined ? 'Nothing says which topic to read.' : 'Both `topic` and `topics` are given.',
-        'Write `topic: readings`, or `topics: [readings, alarms]`.',
-      );
-    }
+    checkTopics(options, check);
+    checkStart(options.start, check);
   },
   examples: [
     {
@@ -98,6 +84,14 @@ export const kafkaSource = defineSource({
         topic: 'sensors.temperature',
         group: 'alerts',
         start: 'latest',
+      },
+    },
+    {
+      title: 'All topics of sensors, also those that come later, from the first of November on',
+      options: {
+        brokers: '127.0.0.1:9092',
+        topics: { pattern: 'sensors\\..*' },
+        start: { timestamp: '2026-11-01T00:00Z' },
       },
     },
   ],

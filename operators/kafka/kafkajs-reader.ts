@@ -1,5 +1,5 @@
 import type { AssignerProtocol, Consumer, EachBatchPayload, PartitionAssigner } from 'kafkajs';
-import { type Owned, shareOut } from './assigner.ts';
+import { type Claim, type Owned, shareBySubscription } from './assigner.ts';
 import { type Reader, type ReaderEvents, type ReaderOptions, type TopicPartition, Trouble } from './driver.ts';
 import type { Client } from './kafkajs.ts';
 import { mendFetches } from './kafkajs-fetches.ts';
@@ -218,15 +218,16 @@ function stickyAssigner(owned: { partitions: Owned }, protocol: typeof AssignerP
         }),
       }),
       async assign({ members, topics }) {
-        const claims = members.map(({ memberId, memberMetadata }): [string, Owned] => {
-          const userData = protocol.MemberMetadata.decode(memberMetadata)?.userData;
-          return [memberId, userData?.length ? (JSON.parse(userData.toString()) as Owned) : {}];
+        const claims = members.map(({ memberId, memberMetadata }): [string, Claim] => {
+          const { userData, topics: read = topics } = protocol.MemberMetadata.decode(memberMetadata) ?? {};
+          const owned = userData?.length ? (JSON.parse(userData.toString()) as Owned) : {};
+          return [memberId, { owned, topics: read }];
         });
         const known = topics.map((topic) => ({
           topic,
           partitions: cluster.findTopicPartitionMetadata(topic).map(({ partitionId }) => partitionId),
         }));
-        return [...shareOut(new Map(claims), known)].map(([memberId, assignment]) => ({
+        return [...shareBySubscription(new Map(claims), known)].map(([memberId, assignment]) => ({
           memberId,
           memberAssignment: protocol.MemberAssignment.encode({ version: 1, assignment, userData: Buffer.alloc(0) }),
         }));

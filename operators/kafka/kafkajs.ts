@@ -119,6 +119,10 @@ class KafkajsAdmin implements Admin {
     this.#address = address;
   }
 
+  topics(): Promise<string[]> {
+    return this.#admin.listTopics();
+  }
+
   async offsets(topic: string): Promise<Map<number, { low: number; high: number }>> {
     // Asked first because it answers at once; the next call would try for seconds to find a topic that is not there.
     await this.#checkTopic(topic);

@@ -1,22 +1,14 @@
 import { type OpenSource, type Position, RunError, type SourceContext, TransactionError } from '../../src/operator.ts';
-import {
-  type Admin,
-  type Driver,
-  type Fetched,
-  type Reader,
-  type ReaderEvents,
-  type TopicPartition,
-  Trouble,
-} from './driver.ts';
+import { type Driver, type Fetched, type Reader, type ReaderEvents, type TopicPartition, Trouble } from './driver.ts';
 import { Intake, type IntakeHost } from './intake.ts';
 import { openKafkajs } from './kafkajs.ts';
 import type { Connection } from './options.ts';
+import { findPlaces, gone, offsetsAt, type Place, type Start, type Starting } from './start.ts';
+import { lookMs, matching, namedTopics, patternOf, type TopicChoice } from './subscription.ts';
 
-export interface SourceOptions extends Connection {
-  readonly topic?: string;
-  readonly topics?: readonly string[];
+export interface SourceOptions extends Connection, TopicChoice {
   readonly group?: string;
-  readonly start?: 'fail' | 'group' | 'earliest' | 'latest';
+  readonly start?: Start;
   readonly until?: 'end';
   readonly keyFormat?: IntakeHost['keyFormat'];
 }
@@ -26,21 +18,15 @@ const longestWaitMs = 5_000;
 /** Above the session time-out of the group: whoever has gone silent has been dropped by then. */
 const fencedMs = 15_000;
 
-/** The topics to read, each once. */
-export function topicsOf({ topic, topics = [] }: SourceOptions): string[] {
-  return [...new Set([...topics, ...(topic === undefined ? [] : [topic])])];
-}
-
 /** Connects and joins the group. Partitions are assigned to the engine as the group hands them out. */
 export async function openSource(
   options: SourceOptions,
   context: SourceContext,
   openDriver: typeof openKafkajs = openKafkajs,
 ): Promise<OpenSource> {
-  const topics = topicsOf(options);
   if (!context.resumed && !context.replay && (options.start ?? 'fail') === 'fail') {
     throw new RunError(
-      `\`${context.id}\` has no checkpoint to go on from, and nothing says where in \`${topics.join('`, `')}\` to begin. ` +
+      `\`${context.id}\` has no checkpoint to go on from, and nothing says where in \`${patternOf(options)?.pattern ?? namedTopics(options).join('`, `')}\` to begin. ` +
         'Add `start: earliest` (all records), `start: latest` (new ones only) or `start: group` (where the consumer group stands). ' +
         'Once there is a checkpoint, it decides.',
       { where: context.id },
@@ -48,7 +34,7 @@ export async function openSource(
   }
   try {
     const driver = await openDriver(options, context);
-    const source = new KafkaSource(options, topics, driver, context);
+    const source = new KafkaSource(options, driver, context);
     await source.open();
     return source;
   } catch (error) {
@@ -63,7 +49,10 @@ function asRunError(error: unknown, where: string): unknown {
 class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
   readonly keyFormat: IntakeHost['keyFormat'];
   readonly #options: SourceOptions;
-  readonly #topics: readonly string[];
+  /** What is read: with a pattern it grows. */
+  #topics: readonly string[] = [];
+  /** Topics that have come since we began. */
+  readonly #new = new Set<string>();
   readonly #driver: Driver;
   readonly #context: SourceContext;
   readonly #group: string;
@@ -81,10 +70,9 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
   #settling: Promise<void> = Promise.resolve();
   #closed = false;
 
-  constructor(options: SourceOptions, topics: readonly string[], driver: Driver, context: SourceContext) {
+  constructor(options: SourceOptions, driver: Driver, context: SourceContext) {
     this.keyFormat = options.keyFormat ?? 'text';
     this.#options = options;
-    this.#topics = topics;
     this.#driver = driver;
     this.#context = context;
     this.#group = context.replay?.reader ?? options.group ?? context.topology;
@@ -94,19 +82,22 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
   async open(): Promise<void> {
     // Also the first look at the brokers: what is wrong with them is said before a group is joined.
     const ends = new Map<string, number>();
+    this.#topics = await this.#chosen();
     await this.#driver.admin(async (admin) => {
       for (const topic of this.#topics) {
         const offsets = await admin.offsets(topic);
-        const until = await this.#offsetsAt(admin, topic, this.#context.replay?.until);
+        const until = await offsetsAt(admin, topic, this.#context.replay?.until);
         for (const [partition, { high }] of offsets) {
           ends.set(`${topic}/${partition}`, Math.min(high, until?.get(partition) ?? high));
         }
       }
     });
     if (this.#options.until === 'end' || this.#context.replay) this.#until = ends;
-    this.#reader = await this.#driver.read({ group: this.#group, topics: this.#topics }, this);
-    // A group whose coordinator is busy assigns later: having nothing yet is not the end of a bounded read.
-    if (this.#epoch > 0) this.#settle();
+    await this.#join();
+    const pattern = patternOf(this.#options);
+    if (pattern === undefined || this.#until !== undefined) return;
+    if (this.#topics.length === 0) this.#context.log.warn(`No topic matches \`${pattern.pattern}\` yet.`);
+    void this.#lookForTopics(lookMs(pattern));
   }
 
   get live(): boolean {
@@ -151,7 +142,7 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
 
   async committed(positions: ReadonlyMap<string, Position>): Promise<void> {
     if (this.#context.replay) return;
-    const offsets = [...this.#intakes.values()].flatMap(({ id, topic, partition }) => {
+    const offsets = [...this.#intakes.values(), ...this.#lost].flatMap(({ id, topic, partition }) => {
       const position = positions.get(id);
       return position === undefined ? [] : [{ topic, partition, offset: Number(position) }];
     });
@@ -179,6 +170,49 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
     this.#epoch++;
     this.#endAll();
     await this.#reader?.close();
+  }
+
+  async #chosen(): Promise<string[]> {
+    const pattern = patternOf(this.#options);
+    if (pattern === undefined) return namedTopics(this.#options);
+    return matching(pattern, await this.#driver.admin((admin) => admin.topics()));
+  }
+
+  async #join(): Promise<void> {
+    // Without a topic there is nothing to wait for in a bounded read, and no group to join.
+    if (this.#topics.length === 0) {
+      if (this.#until) this.#context.complete();
+      return;
+    }
+    this.#reader = await this.#driver.read({ group: this.#group, topics: this.#topics }, this);
+    if (this.#closed) await this.#reader.close();
+    // A group whose coordinator is busy assigns later: having nothing yet is not the end of a bounded read.
+    if (this.#epoch > 0) this.#settle();
+  }
+
+  // A member says what it reads as it joins: for a new topic it leaves the group and joins again, with all its work done.
+  async #lookForTopics(everyMs: number): Promise<void> {
+    const { ports, signal, log, fail, id } = this.#context;
+    for (;;) {
+      await ports.clock.sleep(everyMs, signal);
+      if (signal.aborted || this.#closed) return;
+      try {
+        const added = (await this.#chosen()).filter((topic) => !this.#topics.includes(topic));
+        if (added.length === 0) continue;
+        log.info('New topics match the pattern', { topics: added.join(', ') });
+        for (const topic of added) this.#new.add(topic);
+        this.assigned([]);
+        await this.#settling;
+        await this.#reader?.close();
+        this.#reader = undefined;
+        this.#topics = [...this.#topics, ...added];
+        await this.#join();
+      } catch (error) {
+        if (signal.aborted || this.#closed) return;
+        if (!(error instanceof Trouble) || error.kind !== 'passing') return fail(asRunError(error, id) as Error);
+        log.warn(`${error.message} Looking for new topics again later.`);
+      }
+    }
   }
 
   #endAll(): void {
@@ -211,7 +245,7 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
   }
 
   async #giveBack(): Promise<void> {
-    const lost = this.#lost.splice(0);
+    const lost = [...this.#lost];
     await Promise.all(
       lost.map((intake) => {
         const done = this.#context.revoke(intake.id);
@@ -219,6 +253,7 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
         return done;
       }),
     );
+    this.#lost = this.#lost.filter((intake) => !lost.includes(intake));
   }
 
   async #takeOver(epoch: number): Promise<void> {
@@ -250,7 +285,7 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
         if (!claimed) await claim(added.map(idOf));
         claimed = true;
         if (epoch !== this.#epoch) break;
-        return await this.#driver.admin((admin) => this.#look(admin, added));
+        return await this.#driver.admin((admin) => findPlaces(admin, added, this.#startingAt()));
       } catch (error) {
         const passes = error instanceof TransactionError || (error instanceof Trouble && error.kind === 'passing');
         if (!passes) throw error;
@@ -261,68 +296,23 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
     return [];
   }
 
-  async #look(admin: Admin, added: readonly TopicPartition[]): Promise<Place[]> {
-    const places: Place[] = [];
-    for (const topic of new Set(added.map((partition) => partition.topic))) {
-      const offsets = await admin.offsets(topic);
-      const begin = await this.#offsetsAt(admin, topic, this.#context.replay?.from);
-      const committed = this.#options.start === 'group' ? await admin.committed(this.#group, topic) : undefined;
-      for (const place of added.filter((partition) => partition.topic === topic)) {
-        const { low, high } = offsets.get(place.partition) ?? { low: 0, high: 0 };
-        const start = this.#context.replay
-          ? Math.min(Math.max(low, begin?.get(place.partition) ?? low), this.#until?.get(idOf(place)) ?? high)
-          : this.#startOf(place, low, high, committed?.get(place.partition));
-        if (start < low || start > high) throw gone(place, start, start < low ? low : high);
-        const known = this.#context.position(idOf(place)) !== undefined;
-        places.push({ topic, partition: place.partition, start, end: high, known });
-      }
-    }
-    return places;
+  #startingAt(): Starting {
+    const { replay, id } = this.#context;
+    return {
+      start: this.#options.start ?? 'fail',
+      group: this.#group,
+      where: id,
+      replayFrom: replay?.from,
+      position: (place) => {
+        const position = this.#context.position(idOf(place));
+        return position === undefined ? undefined : Number(position);
+      },
+      isNew: (topic) => this.#new.has(topic),
+      until: (place) => this.#until?.get(idOf(place)),
+    };
   }
-
-  // Times without end are no times that Kafka could be asked for.
-  async #offsetsAt(admin: Admin, topic: string, time: number | undefined) {
-    return time === undefined || !Number.isFinite(time)
-      ? undefined
-      : await admin.offsetsAt(topic, Math.max(0, Math.floor(time)));
-  }
-
-  #startOf(place: TopicPartition, low: number, high: number, committed: number | undefined): number {
-    const position = this.#context.position(idOf(place));
-    if (position !== undefined) return Number(position);
-    const { start = 'fail' } = this.#options;
-    if (start === 'earliest') return low;
-    if (start === 'latest') return high;
-    if (committed !== undefined) return committed;
-    throw new RunError(
-      start === 'group'
-        ? `Group \`${this.#group}\` has committed nothing for topic \`${place.topic}\`, partition ${place.partition}. ` +
-            'Say `start: earliest` or `start: latest`, or set the offset of the group.'
-        : `The checkpoint holds no position for topic \`${place.topic}\`, partition ${place.partition}: it is new, or another ` +
-            'instance has read it so far. Say where to begin with such partitions: `start: earliest`, `latest` or `group`.',
-      { where: this.#context.id },
-    );
-  }
-}
-
-interface Place extends TopicPartition {
-  readonly start: number;
-  readonly end: number;
-  /** The start is the checkpointed position. */
-  readonly known: boolean;
 }
 
 function idOf({ topic, partition }: TopicPartition): string {
   return `${topic}/${partition}`;
-}
-
-function gone({ topic, partition }: TopicPartition, offset: number, edge: number): Trouble {
-  const where = `Topic \`${topic}\`, partition ${partition}`;
-  const help = 'To accept the gap, start with --fresh and say where to begin with `start`.';
-  return new Trouble(
-    'final',
-    offset < edge
-      ? `${where}, is to be read from offset ${offset}, but begins at ${edge}: the records between were removed before they were read. ${help}`
-      : `${where}, is to be read from offset ${offset}, but ends at ${edge}: it was deleted and made anew, or cut off. ${help}`,
-  );
 }

@@ -21,7 +21,8 @@ import {
 import { openKafkajs } from './kafkajs.ts';
 import { Lane, mostBytes, sizeOf } from './lane.ts';
 import { topicProblem } from './options.ts';
-import { type SourceOptions, topicsOf } from './source.ts';
+import type { SourceOptions } from './source.ts';
+import { namedTopics, patternOf } from './subscription.ts';
 
 /** A dead instance keeps readers of its output waiting for so long, at most. */
 const leastTimeoutMs = 30_000;
@@ -40,17 +41,14 @@ export async function openTransactions(
   openDriver: typeof openKafkajs = openKafkajs,
 ): Promise<Transactions> {
   const driver = await openDriver(options, context);
-  const changelogs = new Map<string, string>();
-  const topics = topicsOf(options);
-  for (const source of topics) changelogs.set(source, changelogOf(source, topics.length > 1, settings, context));
+  const transactions = new KafkaTransactions(driver, options, settings, context);
   try {
-    for (const [source, topic] of changelogs) {
-      await prepareChangelog(driver, { topic, source, replication: settings.replication }, context.log, context.id);
-    }
+    // With a pattern, topics come as they are claimed.
+    for (const topic of namedTopics(options)) await transactions.changelog(topic);
   } catch (error) {
     throw error instanceof Trouble ? new RunError(error.message, { where: context.id, cause: error.cause }) : error;
   }
-  return new KafkaTransactions(driver, changelogs, options.group ?? context.topology, settings, context);
+  return transactions;
 }
 
 function changelogOf(
@@ -90,26 +88,36 @@ export class KafkaTransaction implements Transaction {
 
 class KafkaTransactions implements Transactions {
   readonly #driver: Driver;
-  readonly #changelogs: ReadonlyMap<string, string>;
+  readonly #changelogs = new Map<string, Promise<string>>();
+  readonly #several: boolean;
+  readonly #settings: StateSettings;
   readonly #group: string;
   readonly #timeoutMs: number;
   readonly #context: TransactionsContext;
   readonly #closing = new AbortController();
   readonly #signal: AbortSignal;
 
-  constructor(
-    driver: Driver,
-    changelogs: ReadonlyMap<string, string>,
-    group: string,
-    { every = defaultEveryMs }: StateSettings,
-    context: TransactionsContext,
-  ) {
+  constructor(driver: Driver, options: SourceOptions, settings: StateSettings, context: TransactionsContext) {
     this.#driver = driver;
-    this.#changelogs = changelogs;
-    this.#group = group;
-    this.#timeoutMs = Math.max(leastTimeoutMs, 2 * every);
+    this.#several = patternOf(options) !== undefined || namedTopics(options).length > 1;
+    this.#settings = settings;
+    this.#group = options.group ?? context.topology;
+    this.#timeoutMs = Math.max(leastTimeoutMs, 2 * (settings.every ?? defaultEveryMs));
     this.#context = context;
     this.#signal = AbortSignal.any([context.signal, this.#closing.signal]);
+  }
+
+  /** The changelog topic of a topic that is read; looked for, or made, when it is asked for first. */
+  changelog(source: string): Promise<string> {
+    const known = this.#changelogs.get(source);
+    if (known !== undefined) return known;
+    const { replication } = this.#settings;
+    const { log, id } = this.#context;
+    const topic = changelogOf(source, this.#several, this.#settings, this.#context);
+    const made = prepareChangelog(this.#driver, { topic, source, replication }, log, id).then(() => topic);
+    this.#changelogs.set(source, made);
+    made.catch(() => this.#changelogs.delete(source));
+    return made;
   }
 
   async claim(id: string): Promise<PartitionState> {
@@ -137,12 +145,12 @@ class KafkaTransactions implements Transactions {
   async #take(place: TopicPartition): Promise<PartitionState> {
     const { topology, id } = this.#context;
     const { topic, partition } = place;
+    const changelog = { topic: await this.changelog(topic), partition };
     const transactor = await this.#driver.transact({
       id: `penstock-${topology}-${id}-${topic}-${partition}`,
       timeoutMs: this.#timeoutMs,
     });
     try {
-      const changelog = { topic: this.#changelogs.get(topic)!, partition };
       const restored = new Map<string, Buffer>();
       const each = (key: Buffer | null, value: Buffer | null) => {
         if (key === null) return;

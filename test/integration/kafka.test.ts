@@ -212,6 +212,22 @@ describe.skipIf(missing)('the source', { timeout: 120_000 }, () => {
     expect(reading.seen.length).toBeLessThan(60_000);
   });
 
+  test('a topic that is made while a pattern is read is read too, from its first record on', async () => {
+    const base = uniqueName('pattern');
+    const make = async (name: string, from: number) => {
+      const sink = await openSink({ topic: `${base}.${name}`, createTopic: { partitions: 2 } });
+      expect(await sink.write(numbered(10, 10, from))).toBeUndefined();
+    };
+    await make('one', 0);
+    const options = { topics: { pattern: `${base}\\..*`, every: '500ms' }, group: base, start: 'earliest' };
+    const reading = await Reading.open(options);
+    await eventually(() => reading.seen.length === 10, 'the first topic');
+    await make('two', 10);
+    await eventually(() => reading.seen.length >= 20, 'the second topic');
+    expect(sorted(numbers(reading))).toEqual(range(20));
+    expect(reading.failures).toEqual([]);
+  });
+
   test('records that retention took while we were away end the run with topic, partition and offset', async () => {
     const topic = await topicWith(1, numbered(100));
     await withAdmin(async (admin) => {

@@ -41,6 +41,8 @@ export class FakeDriver implements Driver, Admin, Reader {
   readonly groupOffsets = new Map<number, number>();
   readonly commits: (TopicPartition & { offset: number })[][] = [];
   readonly created: string[] = [];
+  /** What the brokers list. */
+  names: string[] = ['t'];
   events: ReaderEvents | undefined;
   readonly places = new Map<number, number>();
   readonly paused = new Set<number>();
@@ -64,6 +66,9 @@ export class FakeDriver implements Driver, Admin, Reader {
         offsets.find((offset) => 1_000 + offset >= time) ?? high,
       ]),
     );
+  }
+  async topics(): Promise<string[]> {
+    return this.names;
   }
   async offsets(): Promise<Map<number, { low: number; high: number }>> {
     return new Map([...this.logs].map(([partition, { low, high }]) => [partition, { low, high }]));

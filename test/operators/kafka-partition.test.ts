@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { Partitioners } from 'kafkajs';
 import { describe, expect, test } from 'vitest';
-import { type Owned, shareOut } from '../../operators/kafka/assigner.ts';
+import { type Owned, shareBySubscription, shareOut } from '../../operators/kafka/assigner.ts';
 import { kafkaPartition } from '../../src/murmur2.ts';
 
 describe('partitions of keys', () => {
@@ -75,6 +75,30 @@ describe('shares of a group', () => {
         const [leaver, share] = [...before][0]!;
         const left = shareOut(new Map([...before].filter(([id]) => id !== leaver)), all);
         expect(kept(left)).toBe(total - flat(share).length);
+      }),
+    );
+  });
+
+  test('a topic goes to those who read it, evenly, and to nobody else', () => {
+    const reads = fc.array(fc.subarray(['t0', 't1', 't2']), { minLength: 5, maxLength: 5 });
+    fc.assert(
+      fc.property(groups, topics, reads, (members, all, read) => {
+        const claims = new Map([...members].map(([id, owned], i) => [id, { owned, topics: read[i]! }]));
+        const shares = shareBySubscription(claims, all);
+        expect([...shares.keys()].sort()).toEqual([...members.keys()].sort());
+        for (const { topic, partitions } of all) {
+          const readers = [...claims].filter(([, claim]) => claim.topics.includes(topic)).map(([id]) => id);
+          const given = [...shares].flatMap(([id, share]) =>
+            (share[topic] ?? []).map((partition) => ({ id, partition })),
+          );
+          expect(given.filter(({ id }) => !readers.includes(id))).toEqual([]);
+          const wanted = readers.length > 0 ? [...partitions].sort() : [];
+          expect(given.map(({ partition }) => partition).sort()).toEqual(wanted);
+        }
+        const everything = new Map(
+          [...members].map(([id, owned]) => [id, { owned, topics: all.map(({ topic }) => topic) }]),
+        );
+        expect(shareBySubscription(everything, all)).toEqual(shareOut(members, all));
       }),
     );
   });

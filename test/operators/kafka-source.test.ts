@@ -76,6 +76,28 @@ describe('where reading begins', () => {
     expect(engine.failures[0]?.message).toMatch(/Group `g` has committed nothing for topic `t`, partition 0/);
   });
 
+  test('`start` at a time begins at the first record of that time or later', async () => {
+    const driver = new FakeDriver({ 0: { offsets: [2, 4, 8], low: 2, high: 9 }, 1: full(2) });
+    await started(driver, [0, 1], { start: { timestamp: '1970-01-01T00:00:01.003Z' } });
+    // Records are of the time 1,000 and their offset; partition 1 has none so late.
+    expect([driver.places.get(0), driver.places.get(1)]).toEqual([4, 2]);
+  });
+
+  test('`start` at offsets begins there, and a partition that it does not name ends the run', async () => {
+    const driver = new FakeDriver({ 0: full(9), 1: full(9) });
+    const { engine } = await started(driver, [0], { start: { offsets: { 't/0': 7 } } });
+    expect(driver.places.get(0)).toBe(7);
+    driver.balance([0, 1]);
+    await until(() => engine.failures.length > 0);
+    expect(engine.failures[0]?.message).toMatch(/`start.offsets` says nothing of topic `t`, partition 1/);
+  });
+
+  test('`start` at an offset that is not there ends the run', async () => {
+    const driver = new FakeDriver({ 0: { offsets: [4], low: 4, high: 5 } });
+    const { engine } = await started(driver, [0], { start: { offsets: { 't/0': 3 } } });
+    expect(engine.failures[0]?.message).toMatch(/is to be read from offset 3, but begins at 4/);
+  });
+
   test.each([
     [1, /partition 0, is to be read from offset 1, but begins at 2/],
     [10, /partition 0, is to be read from offset 10, but ends at 9/],
