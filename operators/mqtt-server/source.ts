@@ -35,7 +35,7 @@ const pendingBytesMost = 4 << 20;
 const partitionId = '0';
 const tickMs = 1_000;
 /** Ticks between two looks at the user file. */
-const usersEvery = 5;
+const usersEvery = 2;
 /** Held for so many ticks, QoS 0 messages are given up. */
 const pressedAfter = 2;
 
@@ -219,6 +219,7 @@ class MqttServerSource implements OpenSource, SourcePartition, LaneRules {
 
   #connected(lane: Lane, { address }: Origin): void {
     lane.on('error', () => {});
+    if (this.#lanes.size >= this.#connections) this.#reap();
     if (this.#lanes.size >= this.#connections) {
       lane.ending = 'connections';
       this.#tally.refused('connections', { address });
@@ -234,13 +235,15 @@ class MqttServerSource implements OpenSource, SourcePartition, LaneRules {
       if (this.#closing.signal.aborted) return;
       const now = this.now();
       this.#heldTicks = this.held ? this.#heldTicks + 1 : 0;
-      for (const lane of this.#lanes) {
-        if (lane.gone) this.#lanes.delete(lane);
-        else lane.tick(now);
-      }
+      this.#reap();
+      for (const lane of this.#lanes) lane.tick(now);
       this.#door!.tick(now);
       if (++this.#ticks % usersEvery === 0) await this.#rereadUsers();
     }
+  }
+
+  #reap(): void {
+    for (const lane of this.#lanes) if (lane.gone) this.#lanes.delete(lane);
   }
 
   async #rereadUsers(): Promise<void> {

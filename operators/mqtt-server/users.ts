@@ -67,7 +67,6 @@ function derive(password: Buffer, { cost, salt }: Pick<StoredPassword, 'cost' | 
 
 /** Passwords that are worked on at one time: the disk shares these threads. */
 const atOnce = 2;
-const waitingMost = 1_000;
 const knownMost = 65_536;
 
 /**
@@ -81,9 +80,11 @@ export class PasswordCheck {
   readonly #nobody: StoredPassword = { cost, salt: randomBytes(16), hash: randomBytes(hashBytes) };
   #working = 0;
   readonly #waiting: (() => void)[] = [];
+  readonly #waitingMost: number;
 
-  constructor(users: UserTable) {
+  constructor(users: UserTable, waitingMost = 1_000) {
     this.#users = users;
+    this.#waitingMost = waitingMost;
   }
 
   has(name: string): boolean {
@@ -105,7 +106,7 @@ export class PasswordCheck {
     const digest = createHmac('sha256', this.#key).update(password).digest();
     const known = this.#known.get(name);
     if (known !== undefined && timingSafeEqual(known, digest)) return true;
-    if (this.#waiting.length >= waitingMost) return 'busy';
+    if (this.#waiting.length >= this.#waitingMost) return 'busy';
     const stored = this.#users.get(name);
     const derived = await this.#derive(password, stored ?? this.#nobody);
     const right = timingSafeEqual(derived, (stored ?? this.#nobody).hash) && stored !== undefined;

@@ -85,6 +85,7 @@ function program(): Command {
     .option('--against <folder>', 'say what becomes of the state in this folder; code 1 when some of it would be lost')
     .action(async (file, flags) => (await import('./plan.ts')).planCommand(file, flags));
   addLookingBack(penstock);
+  addMqttUsers(penstock);
   withRunning(penstock.command('simulate'))
     .description('publish readings of emergency generators to an MQTT broker')
     .option('--json', 'print what was done as JSON')
@@ -146,6 +147,24 @@ function addLookingBack(penstock: Command): void {
     )
     .option('--state <folder>', 'state folder of the run')
     .action(async (file, flags) => (await import('./why.ts')).whyCommand(file, flags));
+}
+
+/** Who may connect to an `mqttServer`. A password never stands on the command line, where every process can see it. */
+function addMqttUsers(penstock: Command): void {
+  const users = penstock.command('mqtt-user').description('write the user file of an mqttServer source');
+  users
+    .command('add <file> <name>')
+    .description('add a user, or give one another password: the first line of standard input')
+    .option('--password-env <name>', 'take the password from this environment variable')
+    .action(async (file, name, flags) => (await import('./mqtt-user.ts')).addCommand(file, name, flags));
+  users
+    .command('remove <file> <name>')
+    .description('take a user out')
+    .action(async (file, name) => (await import('./mqtt-user.ts')).removeCommand(file, name));
+  users
+    .command('list <file>')
+    .description('print the names of all users')
+    .action(async (file) => (await import('./mqtt-user.ts')).listCommand(file));
 }
 
 function checkedPort(text: string): string {

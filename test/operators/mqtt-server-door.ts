@@ -50,6 +50,7 @@ export class FrontDoor {
     await new Promise<void>((resolve, reject) => {
       client.once('connect', () => resolve());
       client.once('error', reject);
+      client.once('close', () => reject(new Error('closed')));
     });
     return client;
   }
