@@ -45,7 +45,13 @@ export {
   withFields,
 } from './record-type.ts';
 export { Secret } from './secret.ts';
-export { compileTopic, publishProblem, type TopicPattern, topicProblems } from './topic-pattern.ts';
+export {
+  compileTopic,
+  publishProblem,
+  type TopicPattern,
+  topicHygiene,
+  topicProblems,
+} from './topic-pattern.ts';
 export { type Static, Type };
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -91,10 +91,13 @@ export function topicProblems(pattern: string): TopicProblem[] {
     }
     if (name !== undefined) names.add(name);
   }
-  return [...problems, ...hygiene(said, levels)];
+  return [...problems, ...topicHygiene(pattern)];
 }
 
-function hygiene(said: string, levels: string[]): TopicProblem[] {
+/** What works, but good topics are not like that. */
+export function topicHygiene(pattern: string): TopicProblem[] {
+  const said = `The topic \`${printable(pattern)}\``;
+  const levels = levelsOf(pattern);
   const topic = levels.join('/');
   const problems: TopicProblem[] = [];
   if (topic === '#') {

@@ -5,6 +5,10 @@ export const journalFlags = {
   retained: 1,
   /** Only the beginning is here, and behind it four bytes with the size that it had. */
   cut: 2,
+  /** Behind the payload: headers as JSON, and four bytes with their length. */
+  headers: 4,
+  /** Its headers were too large to keep. */
+  headersCut: 8,
 };
 
 /** A larger payload is not kept in full. */
@@ -17,6 +21,25 @@ export function shorten(payload: Buffer): Buffer {
   payload.copy(short, 0, 0, keptBytes);
   short.writeUInt32LE(payload.length, keptBytes);
   return short;
+}
+
+/** More than this is kept of no message's headers. */
+const headersMax = 64 << 10;
+
+/** The payload with the headers behind it, and the flag that says so. */
+export function withHeaders(payload: Buffer, headers: NonNullable<Meta['headers']>): { bytes: Buffer; flag: number } {
+  const text = Buffer.from(JSON.stringify(headers));
+  if (text.length > headersMax) return { bytes: payload, flag: journalFlags.headersCut };
+  const length = Buffer.allocUnsafe(4);
+  length.writeUInt32LE(text.length);
+  return { bytes: Buffer.concat([payload, text, length]), flag: journalFlags.headers };
+}
+
+/** Takes the headers off the end of a journaled payload. */
+function takeHeaders(into: RawRecord): NonNullable<Meta['headers']> {
+  const end = into.end - 4;
+  into.end = end - into.data.readUInt32LE(end);
+  return JSON.parse(into.data.toString('utf8', into.end, end));
 }
 
 interface Route {
@@ -79,6 +102,7 @@ export class JournaledBatch implements Batch {
   read(index: number, into: RawRecord): void {
     const { topic, flags } = this.#records.read(index, into);
     const route = this.#routes.of(topic);
+    const headers = flags & journalFlags.headers ? takeHeaders(into) : undefined;
     let size = into.end - into.start;
     if (flags & journalFlags.cut) {
       into.end -= 4;
@@ -88,9 +112,13 @@ export class JournaledBatch implements Batch {
     into.decoded = false;
     into.key = undefined;
     into.timestamp = Number.NaN;
-    into.meta = flags & journalFlags.retained ? route.retainedMeta : route.meta;
+    const meta = flags & journalFlags.retained ? route.retainedMeta : route.meta;
+    into.meta = headers ? { ...meta, headers } : meta;
     into.captures = route.captures;
-    into.refused = route.refused ?? (size > this.#maxPayload ? this.#tooLarge(size, into.end - into.start) : undefined);
+    into.refused =
+      route.refused ??
+      (size > this.#maxPayload ? this.#tooLarge(size, into.end - into.start) : undefined) ??
+      (flags & journalFlags.headersCut ? headersTooLarge : undefined);
   }
 
   #tooLarge(size: number, kept: number): RawRecord['refused'] {
@@ -101,3 +129,8 @@ export class JournaledBatch implements Batch {
     };
   }
 }
+
+const headersTooLarge = {
+  code: 'payload-too-large',
+  message: `The user properties have more than ${headersMax} bytes. They are not kept.`,
+} as const;

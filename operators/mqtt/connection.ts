@@ -94,6 +94,7 @@ export class Connection {
         timerVariant: 'native',
         ...(options.username === undefined ? {} : { username: options.username }),
         ...(options.password === undefined ? {} : { password: options.password.reveal() }),
+        ...(options.will && { will: willOf(options.will) }),
         ...setup.client,
       });
     return new Connection(setup, address.text, dial, create);
@@ -240,4 +241,9 @@ async function readTls({ tls = {} }: ConnectionOptions, { disk }: Ports): Promis
     ...(servername === undefined ? {} : { servername }),
     ...(rejectUnauthorized === undefined ? {} : { rejectUnauthorized }),
   };
+}
+
+function willOf({ topic, payload, qos = 1, retain = false, delay }: NonNullable<ConnectionOptions['will']>) {
+  const properties = delay === undefined ? {} : { willDelayInterval: Math.ceil(durationMs(delay) / 1_000) };
+  return { topic, payload: Buffer.from(payload), qos, retain, properties };
 }

@@ -5,10 +5,13 @@ import {
   duration,
   size,
   Type,
+  type TypeCheck,
   template,
+  topicHygiene,
   topicProblems,
 } from '../../src/operator.ts';
 import { checkConnection, connectionOptions } from './options.ts';
+import { type PropertyOptions, propertyOptions } from './properties.ts';
 import { openSink } from './sink.ts';
 import { openSource, type SourceOptions } from './source.ts';
 
@@ -29,6 +32,8 @@ export const mqttSource = defineSource({
     'All that the broker lets be in flight (Mosquitto: 20, `max_inflight_messages`) shares one sync of the disk: a larger number there makes it faster.\n\n' +
     'The session at the broker is kept under `clientId`. When the broker has lost it, a warning says so, as messages may be missing. While the journal is full (`journal.maxBytes`) or the ' +
     'disk is, nothing is read from the broker, and the connection stays. A broker that is down is waited for, with growing pauses; wrong credentials and a refused topic end the run.\n\n' +
+    'With `protocolVersion: 5` the user properties of a message are its headers, beside `contentType`, `responseTopic` and `correlationData` (as text, or in base64 when it is no UTF-8): ' +
+    '`meta.headers.correlationData` in expressions, `time: { header: sent-at, unit: ms }` for event time. A message with more than 64 KiB of them is rejected.\n\n' +
     'A payload above `maxPayload` is rejected (`payload-too-large`); it is kept in full up to 16 MiB, and its first 64 KiB beyond. A message on a topic that matches none of `topics` is rejected (`topic-unknown`).',
   options: Type.Object({
     ...connectionOptions,
@@ -118,7 +123,9 @@ export const mqttSink = defineSink({
     'The payload is the value as JSON; texts and bytes go out as they are. `topic` takes values from the record: one that is empty or holds `+`, `#`, `/` or a control character is refused ' +
     '(`sink-refused`), as it would make another topic.\n\n' +
     'With `qos: 1` or `2` a record counts as written once the broker has confirmed it. After a restart the records since the last checkpoint are published again. With ' +
-    '`protocolVersion: 5` each message carries the user property `penstock-id`, the same for the same result after any restart, by which receivers can tell repetitions.',
+    '`protocolVersion: 5` each message carries the user property `penstock-id`, the same for the same result after any restart, by which receivers can tell repetitions.\n\n' +
+    'A command that is to be answered carries `responseTopic` and `correlationData`; the answer is read by an `mqtt` source as `meta.headers.correlationData`. With MQTT 3.1.1 the id of the request ' +
+    'is a level of the topic instead: `generators/{generatorID}/cmd/{requestId}` here, `generators/{generatorID}/reply/{requestId}` there.',
   options: Type.Object(
     {
       ...connectionOptions,
@@ -130,6 +137,33 @@ export const mqttSink = defineSink({
         Type.Boolean({
           description: 'The broker keeps the last message of each topic for new subscribers.',
           default: false,
+        }),
+      ),
+      expiry: Type.Optional(
+        duration({
+          description: 'The broker drops the message when it could not be delivered for so long. MQTT 5 only.',
+          examples: ['1m'],
+        }),
+      ),
+      contentType: Type.Optional(
+        template({ description: 'Content type of the payload. MQTT 5 only.', examples: ['application/json'] }),
+      ),
+      userProperties: Type.Optional(
+        Type.Record(Type.String(), template({ description: 'The value.' }), {
+          description: 'User properties of the message. MQTT 5 only.',
+          examples: [{ region: '{region}' }],
+        }),
+      ),
+      responseTopic: Type.Optional(
+        template({
+          description: 'Topic that the receiver is to answer on. MQTT 5 only.',
+          examples: ['generators/{generatorID}/reply'],
+        }),
+      ),
+      correlationData: Type.Optional(
+        template({
+          description: 'What the receiver is to send back with its answer. MQTT 5 only.',
+          examples: ['{requestId}'],
         }),
       ),
     },
@@ -151,6 +185,10 @@ export const mqttSink = defineSink({
   type(options, check) {
     checkConnection(options, check);
     check.expression(['topic']);
+    checkProperties(options, check);
+    // Captures stand for one level each, whatever they hold.
+    for (const { message, hint } of topicHygiene(options.topic.replace(/\{[^}]*\}/g, 'x')))
+      check.problem(['topic'], message, hint, 'warning', 'unsafe-topic');
     if (/[+#]/.test(options.topic.replace(/\{[^}]*\}/g, ''))) {
       check.problem(
         ['topic'],
@@ -162,8 +200,30 @@ export const mqttSink = defineSink({
   open: openSink,
   examples: [
     {
+      title: 'A command that its device answers with the id of the request',
+      options: {
+        url: 'mqtt://127.0.0.1:1883',
+        protocolVersion: 5,
+        topic: 'generators/{generatorID}/cmd',
+        responseTopic: 'generators/{generatorID}/reply',
+        correlationData: '{requestId}',
+        expiry: '1m',
+      },
+    },
+    {
       title: 'An alarm for each generator, confirmed by the broker',
       options: { url: 'mqtt://127.0.0.1:1883', topic: 'generators/{generatorID}/alarm', qos: 1 },
     },
   ],
 });
+
+function checkProperties(options: PropertyOptions & { protocolVersion?: 4 | 5 }, check: TypeCheck): void {
+  for (const name of propertyOptions) {
+    const given = options[name];
+    if (given === undefined) continue;
+    if (options.protocolVersion !== 5)
+      check.problem([name], `\`${name}\` is of MQTT 5 only.`, 'Set `protocolVersion: 5`, or leave it out.');
+    if (typeof given === 'object') for (const property of Object.keys(given)) check.expression([name, property]);
+    else if (name !== 'expiry') check.expression([name]);
+  }
+}

@@ -1,4 +1,13 @@
-import { duration, path, type Secret, secret, Type, type TypeCheck } from '../../src/operator.ts';
+import {
+  duration,
+  path,
+  publishProblem,
+  type Secret,
+  secret,
+  Type,
+  type TypeCheck,
+  topicHygiene,
+} from '../../src/operator.ts';
 
 /** Options that the source and the sink share: how to reach the broker. */
 export const connectionOptions = {
@@ -26,6 +35,26 @@ export const connectionOptions = {
   protocolVersion: Type.Optional(
     Type.Enum([4, 5], { description: 'Protocol: 4 is MQTT 3.1.1, 5 is MQTT 5.', default: 4 }),
   ),
+  will: Type.Optional(
+    Type.Object(
+      {
+        topic: Type.String({ description: 'Topic to publish it to.', minLength: 1, examples: ['penstock/status'] }),
+        payload: Type.String({ description: 'The message, as it stands.', examples: ['offline'] }),
+        qos: Type.Optional(Type.Enum([0, 1, 2], { description: 'Quality of service.', default: 1 })),
+        retain: Type.Optional(
+          Type.Boolean({ description: 'The broker keeps it for new subscribers.', default: false }),
+        ),
+        delay: Type.Optional(
+          duration({ description: 'Only if we are not back after so long. MQTT 5 only.', default: '0s' }),
+        ),
+      },
+      {
+        additionalProperties: false,
+        description:
+          'Last Will: what the broker publishes for us when our connection is lost without a good-bye. Not when the run ends as it should.',
+      },
+    ),
+  ),
   tls: Type.Optional(
     Type.Object(
       {
@@ -51,6 +80,7 @@ export interface ConnectionOptions {
   password?: Secret;
   keepAlive?: string;
   protocolVersion?: 4 | 5;
+  will?: { topic: string; payload: string; qos?: 0 | 1 | 2; retain?: boolean; delay?: string };
   tls?: { ca?: string; cert?: string; key?: string; servername?: string; rejectUnauthorized?: boolean };
 }
 
@@ -103,9 +133,20 @@ export function checkConnection(options: ConnectionOptions, check: TypeCheck): v
       'Add `username`.',
     );
   }
+  if (options.will) checkWill(options.will, options.protocolVersion, check);
   for (const [one, other] of [['cert', 'key'] as const, ['key', 'cert'] as const]) {
     if (options.tls?.[one] !== undefined && options.tls[other] === undefined) {
       check.problem(['tls', one], `\`${one}\` is of no use without \`${other}\`.`, `Add \`${other}\`.`);
     }
   }
+}
+
+function checkWill(will: NonNullable<ConnectionOptions['will']>, version: 4 | 5 | undefined, check: TypeCheck): void {
+  const problem = publishProblem(will.topic);
+  const said = `The topic of the will ${problem}`;
+  if (problem !== undefined) check.problem(['will', 'topic'], `${said}.`, 'Write a single topic: `penstock/status`.');
+  for (const { message, hint } of topicHygiene(will.topic))
+    check.problem(['will', 'topic'], message, hint, 'warning', 'unsafe-topic');
+  if (will.delay !== undefined && version !== 5)
+    check.problem(['will', 'delay'], '`delay` is of MQTT 5 only.', 'Set `protocolVersion: 5`, or leave it out.');
 }

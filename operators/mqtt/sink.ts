@@ -12,8 +12,9 @@ import {
 } from '../../src/operator.ts';
 import { Connection } from './connection.ts';
 import type { ConnectionOptions } from './options.ts';
+import { type Properties, type PropertyOptions, propertiesOf } from './properties.ts';
 
-export interface SinkOptions extends ConnectionOptions {
+export interface SinkOptions extends ConnectionOptions, PropertyOptions {
   topic: string;
   qos?: 0 | 1 | 2;
   retain?: boolean;
@@ -25,7 +26,8 @@ const retryMs = 1_000;
 
 /** Opens the sink: begins to connect. A broker that cannot be reached is waited for; one that refuses us is a RunError. */
 export async function openSink(options: SinkOptions, context: SinkContext): Promise<OpenSink> {
-  const render = compileTemplate(options.topic, cleanLevel);
+  const render = topicOf(options.topic);
+  const properties = options.protocolVersion === 5 ? propertiesOf(options, topicOf) : undefined;
   let fatal: RunError | undefined;
   const ended = new AbortController();
   const random = Math.floor(context.ports.random() * 2 ** 32).toString(16);
@@ -51,6 +53,7 @@ export async function openSink(options: SinkOptions, context: SinkContext): Prom
     context,
     connection,
     render,
+    properties,
     () => fatal,
     AbortSignal.any([context.signal, ended.signal]),
   );
@@ -66,12 +69,29 @@ export function cleanLevel(value: string): string {
   );
 }
 
+/** Makes topics of records. Throws a RejectError for a record whose topic nobody may publish to. */
+function topicOf(template: string): Render {
+  const render = compileTemplate(template, cleanLevel);
+  return (record) => {
+    const topic = render(record);
+    const problem = publishProblem(topic);
+    if (problem !== undefined)
+      throw new RejectError('sink-refused', `The topic ${problem}: ${JSON.stringify(topic.slice(0, 100))}.`);
+    if (!topic.startsWith('$') || template.startsWith('$')) return topic;
+    throw new RejectError(
+      'sink-refused',
+      'A value would make the topic begin with `$`, which is for the broker itself.',
+    );
+  };
+}
+
 class MqttSink implements OpenSink {
   readonly maxRecords = inFlightMax;
   readonly #options: SinkOptions;
   readonly #context: SinkContext;
   readonly #connection: Connection;
-  readonly #render: Render;
+  readonly #topic: Render;
+  readonly #properties: ReturnType<typeof propertiesOf> | undefined;
   readonly #fatal: () => RunError | undefined;
   readonly #signal: AbortSignal;
   /** QoS 0 messages that are on their way out. */
@@ -81,14 +101,16 @@ class MqttSink implements OpenSink {
     options: SinkOptions,
     context: SinkContext,
     connection: Connection,
-    render: Render,
+    topic: Render,
+    properties: ReturnType<typeof propertiesOf> | undefined,
     fatal: () => RunError | undefined,
     signal: AbortSignal,
   ) {
     this.#options = options;
     this.#context = context;
     this.#connection = connection;
-    this.#render = render;
+    this.#topic = topic;
+    this.#properties = properties;
     this.#fatal = fatal;
     this.#signal = signal;
     connection.client.on('close', () => {
@@ -120,20 +142,22 @@ class MqttSink implements OpenSink {
   async #publish(record: StreamRecord): Promise<string | undefined> {
     let topic: string;
     let payload: string | Buffer;
+    let properties: Properties | undefined;
     try {
       topic = this.#topic(record);
       payload = encode(record.value);
+      properties = this.#properties?.(record, this.#context.recordId(record));
     } catch (error) {
       if (error instanceof RejectError) return error.message;
       throw error;
     }
     const largest = this.#connection.client.serverProperties?.maximumPacketSize;
     // The broker would hang up, again and again.
-    const about = Buffer.byteLength(payload) + Buffer.byteLength(topic) + 512;
+    const about = Buffer.byteLength(payload) + Buffer.byteLength(topic) + sizeOf(properties) + 512;
     if (largest !== undefined && about > largest)
       return `The message has about ${about} bytes; the broker takes ${largest}.`;
     for (;;) {
-      const error = await this.#send(topic, payload, record);
+      const error = await this.#send(topic, payload, properties);
       if (!error) return undefined;
       const refused = error.code !== undefined && error.code >= 0x80 && error.code !== quotaExceeded;
       if (refused) return `The broker refused the message to \`${topic}\`: ${error.message}.`;
@@ -143,30 +167,14 @@ class MqttSink implements OpenSink {
     }
   }
 
-  #topic(record: StreamRecord): string {
-    const topic = this.#render(record);
-    const problem = publishProblem(topic);
-    if (problem !== undefined)
-      throw new RejectError('sink-refused', `The topic ${problem}: ${JSON.stringify(topic.slice(0, 100))}.`);
-    if (topic.startsWith('$') && !this.#options.topic.startsWith('$')) {
-      throw new RejectError(
-        'sink-refused',
-        'A value would make the topic begin with `$`, which is for the broker itself.',
-      );
-    }
-    return topic;
-  }
-
   #send(
     topic: string,
     payload: string | Buffer,
-    record: StreamRecord,
+    properties: Properties | undefined,
   ): Promise<(Error & { code?: number }) | undefined> {
-    const { qos = 1, retain = false, protocolVersion } = this.#options;
+    const { qos = 1, retain = false } = this.#options;
     const { client } = this.#connection;
-    const options: IClientPublishOptions = { qos, retain };
-    if (protocolVersion === 5)
-      options.properties = { userProperties: { 'penstock-id': this.#context.recordId(record) } };
+    const options: IClientPublishOptions = { qos, retain, ...(properties && { properties }) };
     return new Promise((resolve) => {
       const done = (error?: Error) => {
         this.#unconfirmed.delete(done);
@@ -205,4 +213,8 @@ function encode(value: unknown): string | Buffer {
   }
   if (text === undefined) throw new RejectError('sink-refused', 'There is no value to publish.');
   return text;
+}
+
+function sizeOf(properties: Properties | undefined): number {
+  return properties === undefined ? 0 : Buffer.byteLength(JSON.stringify(properties));
 }

@@ -12,10 +12,11 @@ import {
   type SourcePartition,
   sizeBytes,
 } from '../../src/operator.ts';
-import { JournaledBatch, journalFlags, largestPayload, Routes, shorten } from './batch.ts';
+import { JournaledBatch, journalFlags, largestPayload, Routes, shorten, withHeaders } from './batch.ts';
 import { Connection } from './connection.ts';
 import { AckGate } from './gate.ts';
 import type { ConnectionOptions } from './options.ts';
+import { headersOf } from './properties.ts';
 
 export interface SourceOptions extends ConnectionOptions {
   topics: string | string[];
@@ -237,15 +238,19 @@ class MqttSource implements OpenSource, SourcePartition {
     return store;
   }
 
-  #store({ topic, payload, retain }: IPublishPacket): Promise<unknown> {
+  #store(packet: IPublishPacket): Promise<unknown> {
+    const { topic, payload, retain } = packet;
     if (retain && !this.#wantsRetained()) return Promise.resolve();
-    const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
-    const cut = bytes.length > largestPayload;
+    const whole = typeof payload === 'string' ? Buffer.from(payload) : payload;
+    const cut = whole.length > largestPayload;
+    const kept = cut ? shorten(whole) : whole;
+    const headers = headersOf(packet);
+    const { bytes, flag } = headers ? withHeaders(kept, headers) : { bytes: kept, flag: 0 };
     const stored = this.#journal.append({
       topic,
-      payload: cut ? shorten(bytes) : bytes,
+      payload: bytes,
       arrival: this.#context.ports.clock.now(),
-      flags: (retain ? journalFlags.retained : 0) | (cut ? journalFlags.cut : 0),
+      flags: (retain ? journalFlags.retained : 0) | (cut ? journalFlags.cut : 0) | flag,
     });
     stored.catch((error: RunError) => this.#fail(error));
     return stored;

@@ -5,6 +5,7 @@ import { openJournal } from '../../src/engine/journal.ts';
 import {
   type Journal,
   type Log,
+  type Meta,
   type OpenSource,
   type Ports,
   type Position,
@@ -116,6 +117,7 @@ export async function openForTest(
 export interface PulledRecord {
   readonly text: string;
   readonly topic: string | undefined;
+  readonly headers: Meta['headers'] | undefined;
   readonly retained: boolean;
   readonly offset: number;
   readonly arrival: number;
@@ -139,6 +141,7 @@ export async function pull(partition: SourcePartition, count: number, timeoutMs 
       records.push({
         text: raw.data.toString('utf8', raw.start, raw.end),
         topic: raw.meta?.topic,
+        headers: raw.meta?.headers,
         retained: raw.meta?.retained ?? false,
         offset: raw.offset,
         arrival: raw.arrival,

@@ -3,7 +3,14 @@ import { describe, expect, test } from 'vitest';
 import { mqttSink, mqttSource } from '../../operators/mqtt/index.ts';
 import { parseAddress } from '../../operators/mqtt/options.ts';
 import { cleanLevel } from '../../operators/mqtt/sink.ts';
-import { compileTopic, publishProblem, RejectError, Secret, type TypeCheck, topicProblems } from '../../src/operator.ts';
+import {
+  compileTopic,
+  publishProblem,
+  RejectError,
+  Secret,
+  type TypeCheck,
+  topicProblems,
+} from '../../src/operator.ts';
 
 const names = fc.constantFrom('a', 'b', 'ab', '', '$SYS', ' ');
 const levels = fc.array(names, { minLength: 1, maxLength: 4 });
@@ -159,6 +166,29 @@ test('the options are checked with their paths', () => {
   expect(problems({ topics: 'a', password: new Secret('p') })).toEqual([expect.stringMatching(/^error password: /)]);
   expect(problems({ topic: 'a/{b}/+' }, true)).toEqual([expect.stringMatching(/^error topic: .*wildcard/)]);
   expect(problems({ topic: 'a/{b + c}' }, true)).toEqual([]);
+});
+
+test('what only MQTT 5 knows is refused for 3.1.1, and a will is held to the rules of topics', () => {
+  const five = { topic: 't', expiry: '1s', contentType: 'x', userProperties: { a: '1' }, responseTopic: 'r' };
+  expect(problems(five, true).map((problem) => /^error (\w+): .* of MQTT 5 only/.exec(problem)?.[1])).toEqual([
+    'expiry',
+    'contentType',
+    'userProperties',
+    'responseTopic',
+  ]);
+  expect(problems({ ...five, correlationData: '{id}', protocolVersion: 5 }, true)).toEqual([]);
+  const will = (topic: string, more: object = {}) => problems({ topics: 'a', will: { topic, payload: '', ...more } });
+  expect(will('status/penstock')).toEqual([]);
+  expect(will('a/#')).toEqual([expect.stringMatching(/^error will\.topic: The topic of the will holds a wildcard/)]);
+  expect(will('/a', { delay: '1s' })).toEqual([
+    expect.stringMatching(/^warning will\.topic: .*slash/),
+    expect.stringMatching(/^error will\.delay: .*MQTT 5 only/),
+  ]);
+});
+
+test('topics to publish to are held to the same hygiene, but for what records put in', () => {
+  expect(problems({ topic: '/a/{"x y"}' }, true)).toEqual([expect.stringMatching(/^warning topic: .*slash/)]);
+  expect(problems({ topic: 'a b/{c}' }, true)).toEqual([expect.stringMatching(/^warning topic: .*space/)]);
 });
 
 test('the sink says what it promises', () => {
