@@ -1,4 +1,5 @@
 /** `penstock/testing`: runs steps, and whole topologies, without a connection or a clock. Time moves only when a test says so. */
+import { Delta } from './engine/delta.ts';
 import { LoneStep } from './engine/lone-step.ts';
 import type { Rejection } from './engine/node.ts';
 import { MemoryStore } from './engine/store.ts';
@@ -110,7 +111,7 @@ export class Driver {
 
   /** Takes a snapshot through the same bytes that a checkpoint holds. */
   checkpoint(): DriverCheckpoint {
-    const changes = { puts: [], removes: [] };
+    const changes = new Delta();
     this.#step.keyed.snapshot(changes);
     void this.#store.commit(changes);
     return { store: new MemoryStore(this.#store), watermark: this.watermark, newest: new Map(this.#newest) };

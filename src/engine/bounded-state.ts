@@ -83,8 +83,8 @@ export class BoundedState<S> extends KeyedState<S, UsedEntry<S>> {
       if (oldest === undefined) return;
       if (oldest.at === Number.NEGATIVE_INFINITY) {
         // Touched before there was any event time: its age counts from now.
-        oldest.at = watermark;
         this.mark(oldest);
+        oldest.at = watermark;
       } else {
         this.#drop(oldest);
         this.dropped.ttl++;

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Changes, Clock, Position } from '../operator.ts';
 import type { Plan } from '../topology/plan.ts';
 import {
@@ -13,7 +14,9 @@ import {
   type StepIdentity,
 } from './checkpoint.ts';
 import { encode } from './codec.ts';
+import { Delta } from './delta.ts';
 import { Gate } from './gate.ts';
+import type { KeyedState } from './keyed-state.ts';
 import type { StoredPartition } from './partition.ts';
 import type { SinkRunner } from './sink-runner.ts';
 import type { SourceHost } from './source-host.ts';
@@ -21,6 +24,8 @@ import { DiskFullError, type StateStore } from './store.ts';
 import type { IdleStep, Task } from './task.ts';
 
 const fullDiskRetryMs = 500;
+/** So much of a checkpoint is written before others have their turn: some milliseconds of work. */
+const sliceBytes = 512 * 1024;
 
 /** The parts of a run that a checkpoint covers. They change while the run goes on. */
 export interface Covered {
@@ -35,9 +40,15 @@ export interface Covered {
   readonly transactional?: ReadonlyMap<string, SinkRunner>;
 }
 
+/** What is known at the moment of a checkpoint, and the states whose changes have to be written. */
+interface Cut {
+  readonly checkpoint: Checkpoint;
+  readonly states: readonly KeyedState<unknown>[];
+}
+
 /**
  * Takes checkpoints: holds the intake, waits until the sinks have confirmed all that was read, takes state, watermarks and
- * positions of one moment, lets the intake go on, and commits them as one unit.
+ * positions of one moment, lets the intake go on, writes what was taken meanwhile, and commits it as one unit.
  */
 export class Checkpointer {
   readonly gate = new Gate();
@@ -52,6 +63,7 @@ export class Checkpointer {
   #underWay: Promise<void> | undefined;
   #changed = false;
   #records = 0;
+  #writing = false;
   #idleSequence = 0;
   /** Idle steps in the store, by name: those of this run, and those that it takes again. */
   readonly #idleSteps = new Map<string, { task: Task; step: IdleStep }>();
@@ -118,10 +130,10 @@ export class Checkpointer {
   /**
    * Moves event time on because inputs are silent. Written before it is taken: after a crash the same step is taken at the
    * same place, and windows close as they did. Not so in transactions: nothing of what follows it can be seen before the commit that
-   * holds it too. Resolves at once, with nothing done, while a checkpoint holds the intake.
+   * holds it too. Resolves at once, with nothing done, while a checkpoint holds the intake or is being written.
    */
   async takeIdleStep(task: Task, step: IdleStep): Promise<void> {
-    if (this.gate.closed) return;
+    if (this.gate.closed || this.#writing) return;
     this.gate.close();
     try {
       if (this.#covered.transactional === undefined) await this.#record(task, step);
@@ -153,22 +165,39 @@ export class Checkpointer {
   }
 
   async #cutAndCommit(ended: boolean): Promise<void> {
-    const changes: Changes = { puts: [], removes: [] };
+    const changes = new Delta();
     const transactional = [...(this.#covered.transactional?.values() ?? [])];
-    let checkpoint: Checkpoint;
+    let cut: Cut;
     while (this.gate.closed) await this.gate.closed;
     this.gate.close();
     try {
       await this.#flush();
-      checkpoint = this.#cut(changes, ended);
+      cut = this.#cut(changes, ended);
       for (const runner of transactional) runner.hold();
     } finally {
       this.gate.open();
     }
+    const { checkpoint, states } = cut;
+    await this.#write(states, changes);
     await this.#commit(changes, Object.values(checkpoint.partitions)[0]?.position);
     for (const runner of transactional) runner.release();
     this.last = checkpoint;
     await Promise.all(this.#covered.hosts.map((host) => host.committed()));
+  }
+
+  /** Makes the bytes of a cut while processing goes on. The first part is made at once: mostly it is all. */
+  async #write(states: readonly KeyedState<unknown>[], changes: Delta): Promise<void> {
+    this.#writing = true;
+    try {
+      for (let most = sliceBytes; ; most = changes.bytes + sliceBytes) {
+        if (states.every((keyed) => keyed.write(most))) return;
+        await nextTurn();
+        const failure = this.#covered.failure();
+        if (failure !== undefined) throw failure;
+      }
+    } finally {
+      this.#writing = false;
+    }
   }
 
   /** Commits. As long as the disk is full nothing is taken in, and the same commit is tried again. */
@@ -207,17 +236,18 @@ export class Checkpointer {
   }
 
   // Nothing else runs during this call: state, positions and watermarks are of one moment.
-  #cut(changes: Changes, ended: boolean): Checkpoint {
+  #cut(changes: Delta, ended: boolean): Cut {
     this.#changed = false;
     this.#records = 0;
+    const states: KeyedState<unknown>[] = [];
     for (const task of this.#covered.tasks.values()) {
-      task.snapshot(changes);
+      states.push(...task.cut(changes));
       for (const partition of task.partitions) this.#partitions[partition.name] = partition.stored();
     }
     for (const host of this.#covered.hosts) host.notePositions();
     for (const [name, { task, step }] of this.#idleSteps) {
       if (task.awaits(step)) continue;
-      changes.removes.push(name);
+      changes.remove(name);
       this.#idleSteps.delete(name);
     }
     const { plan, hash, steps } = this.#identity;
@@ -233,9 +263,11 @@ export class Checkpointer {
       // A partition that went to another process has not ended here.
       ...(ended && Object.values(this.#partitions).every((partition) => partition.ended) && { ended: true as const }),
     };
-    putCheckpoint(changes, checkpoint);
-    this.#putSinks(changes);
-    return checkpoint;
+    const beside: Changes = { puts: [], removes: [] };
+    putCheckpoint(beside, checkpoint);
+    this.#putSinks(beside);
+    changes.add(beside);
+    return { checkpoint, states };
   }
 
   // Partitions that are committed one by one share such a sink: no position of it is that of all of them.

@@ -1,29 +1,17 @@
 import { crc32 } from 'node:zlib';
-import { addExtension, Packr } from 'msgpackr';
 import { RunError } from '../errors.ts';
-import { StreamRecord } from '../record.ts';
+import { Packer, unpack } from './pack.ts';
 
-// Extension type of StreamRecord in every checkpoint. Never change it: old checkpoints hold it.
-const recordType = 0x52;
-addExtension({
-  Class: StreamRecord,
-  type: recordType,
-  write: (r: StreamRecord) => [r.value, r.key, r.time, r.offset, r.meta, r.window, r.partition, r.origin, r.part],
-  read: (f: ConstructorParameters<typeof StreamRecord>) => new StreamRecord(...f),
-});
-
-// Plain maps, no shared structures: each stored value can be read by itself, whatever was written before it.
-const packr = new Packr({ useRecords: false });
-
-// Packs behind so many bytes left free: no second buffer, no copy.
-const reserveStart = 2048;
+const packer = new Packer(4_096);
 
 /**
  * Bytes of one stored value: CRC-32 (4 bytes, big endian) of name and body, then the body in MessagePack.
  * The store itself has no checksum, and the name is part of the sum, so that a value under a wrong name is noticed too.
  */
 export function encode(name: string, value: unknown): Buffer {
-  const bytes = packr.pack(value, reserveStart + 4);
+  packer.at = 4;
+  packer.value(value);
+  const bytes = Buffer.from(packer.bytes.subarray(0, packer.at));
   bytes.writeUInt32BE(crc32(bytes.subarray(4), crc32(name)), 0);
   return bytes;
 }
@@ -40,7 +28,7 @@ export function decode(name: string, bytes: Buffer): unknown {
       `The stored state \`${printable(name)}\` does not match its checksum: the file has been damaged. ${damageWayOut}`,
     );
   }
-  return packr.unpack(bytes.subarray(4));
+  return unpack(bytes.subarray(4));
 }
 
 /** What to do about a state folder that is damaged beyond what it can repair. */

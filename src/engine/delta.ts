@@ -1,14 +1,17 @@
 import { crc32 } from 'node:zlib';
 import type { Changes } from '../operator.ts';
+import { Packer } from './pack.ts';
+import { checkpointName } from './store.ts';
 
 /**
- * What one commit changed, cut into chunks of about 64 kB, each stored as a value of its own:
+ * What one commit changed, cut into chunks of 60 kB and what the last entry has more, each stored as a value of its own:
  *
  *     crc32 u32 over the chunk's name and the rest, then entries …
  *     entry   name length u32, value length u32 (0xffffffff: removed), name, value; little-endian
  */
-const chunkBytes = 64 * 1024;
+const chunkBytes = 60 * 1024;
 const headBytes = 4;
+const sumBytes = 4;
 const entryHeadBytes = 8;
 const removed = 0xffff_ffff;
 
@@ -29,61 +32,158 @@ export function parseChunkName(name: string): { checkpoint: number; index: numbe
   return parts === null ? undefined : { checkpoint: Number(parts[1]), index: Number(parts[2]) };
 }
 
-/** Cuts changes into chunks, numbered from `index` on. */
-export function* encodeChunks(
-  { puts, removes }: Changes,
-  checkpoint: number,
-  index: number,
-): Generator<[name: string, bytes: Buffer]> {
-  let writer = new ChunkWriter();
-  for (const name of removes) {
-    if (!writer.fits(name, undefined)) {
-      yield writer.finish(chunkName(checkpoint, index++));
-      writer = new ChunkWriter();
-    }
-    writer.add(name, undefined);
+/** Changes that are to be committed together, as the chunks that a store keeps them in: made once, whatever the store. */
+export class Delta implements Changes {
+  /** A checkpoint is among them. */
+  isCheckpoint = false;
+  readonly #puts = new Chunks();
+  readonly #removes = new Chunks();
+
+  static of(changes: Changes): Delta {
+    if (changes instanceof Delta) return changes;
+    const delta = new Delta();
+    delta.add(changes);
+    return delta;
   }
-  for (const [name, bytes] of puts) {
-    if (!writer.fits(name, bytes)) {
-      yield writer.finish(chunkName(checkpoint, index++));
-      writer = new ChunkWriter(name.length * 3 + bytes.length);
-    }
-    writer.add(name, bytes);
+
+  /** So many bytes in all. */
+  get bytes(): number {
+    return this.#puts.bytes + this.#removes.bytes;
   }
-  if (!writer.empty) yield writer.finish(chunkName(checkpoint, index));
+
+  get puts(): [name: string, bytes: Buffer][] {
+    const overlay: Overlay = new Map();
+    for (const chunk of this.#puts.all()) readChunk(chunk, overlay);
+    // Copies: a value that lives long must not keep its chunk.
+    return [...overlay].map(([name, bytes]) => [name, Buffer.from(bytes!)]);
+  }
+
+  /** None of these is put as well. */
+  get removes(): string[] {
+    const overlay: Overlay = new Map();
+    for (const chunk of [...this.#removes.all(), ...this.#puts.all()]) readChunk(chunk, overlay);
+    return [...overlay].flatMap(([name, bytes]) => (bytes === null ? [name] : []));
+  }
+
+  /** Stores a value as `encode` does. The name is `prefix` and `rest`: of what many names have in common the checksum is known. */
+  put(prefix: Prefix, rest: string, value: unknown): void {
+    this.#puts.addValue(prefix, rest, value);
+  }
+
+  /** Adds values that `encode` made. */
+  add({ puts, removes }: Changes): void {
+    for (const name of removes) this.remove(name);
+    for (const [name, bytes] of puts) this.#puts.add(name, bytes);
+    this.isCheckpoint ||= puts.some(([name]) => name === checkpointName);
+  }
+
+  /** Removes a value that an earlier commit stored; one that is put here stays. */
+  remove(name: string): void {
+    this.#removes.add(name, undefined);
+  }
+
+  /** All changes in chunks, numbered from `index` on. What was put comes behind what was removed. */
+  chunks(checkpoint: number, index: number): [name: string, bytes: Buffer][] {
+    return joined(this.#removes.all(), this.#puts.all()).map((chunk, n) => {
+      const name = chunkName(checkpoint, index + n);
+      chunk.writeUInt32LE(crc32(chunk.subarray(headBytes), crc32(name)), 0);
+      return [name, chunk];
+    });
+  }
 }
 
-class ChunkWriter {
-  #at = headBytes;
-  readonly #bytes: Buffer;
+// Mostly there is little of both: one chunk then.
+function joined(first: readonly Buffer[], then: readonly Buffer[]): readonly Buffer[] {
+  const [last, next] = [first.at(-1), then[0]];
+  if (last === undefined || next === undefined || last.length + next.length > chunkBytes) return [...first, ...then];
+  return [...first.slice(0, -1), Buffer.concat([last, next.subarray(headBytes)]), ...then.slice(1)];
+}
 
-  constructor(atLeast = 0) {
-    this.#bytes = Buffer.allocUnsafe(Math.max(chunkBytes, headBytes + entryHeadBytes + atLeast));
+/** What many names begin with. */
+export class Prefix {
+  readonly text: string;
+  readonly bytes: Buffer;
+  readonly sum: number;
+
+  constructor(text: string) {
+    this.text = text;
+    this.bytes = Buffer.from(text);
+    this.sum = crc32(this.bytes);
+  }
+}
+
+/** Entries, one behind the other, in a chunk that is copied out when it is full. */
+class Chunks {
+  readonly #packer = new Packer(4 * 1024);
+  readonly #full: Buffer[] = [];
+  #fullBytes = 0;
+
+  constructor() {
+    this.#packer.at = headBytes;
   }
 
-  get empty(): boolean {
-    return this.#at === headBytes;
-  }
-
-  fits(name: string, bytes: Buffer | undefined): boolean {
-    return this.empty || this.#at + entryHeadBytes + name.length * 3 + (bytes?.length ?? 0) <= this.#bytes.length;
+  get bytes(): number {
+    return this.#fullBytes + this.#packer.at - headBytes;
   }
 
   add(name: string, bytes: Buffer | undefined): void {
-    const into = this.#bytes;
-    const start = this.#at + entryHeadBytes;
-    const length = into.write(name, start);
-    into.writeUInt32LE(length, this.#at);
-    into.writeUInt32LE(bytes?.length ?? removed, this.#at + 4);
-    bytes?.copy(into, start + length);
-    this.#at = start + length + (bytes?.length ?? 0);
+    const packer = this.#packer;
+    const start = packer.at;
+    packer.skip(entryHeadBytes);
+    packer.utf8(name);
+    const length = packer.at - start - entryHeadBytes;
+    if (bytes !== undefined) packer.copy(bytes);
+    this.#end(start, length, bytes?.length ?? removed);
   }
 
-  finish(name: string): [string, Buffer] {
-    const chunk = this.#bytes.subarray(0, this.#at);
-    chunk.writeUInt32LE(crc32(chunk.subarray(headBytes), crc32(name)), 0);
-    return [name, chunk];
+  addValue(prefix: Prefix, rest: string, value: unknown): void {
+    const packer = this.#packer;
+    const start = packer.at;
+    packer.skip(entryHeadBytes);
+    packer.copy(prefix.bytes);
+    const restStart = packer.at;
+    packer.utf8(rest);
+    const nameEnd = packer.at;
+    packer.skip(sumBytes);
+    packer.value(value);
+    const { bytes, at } = packer;
+    const sum = crc32(bytes.subarray(nameEnd + sumBytes, at), sumOf(bytes, restStart, nameEnd, prefix.sum));
+    bytes.writeUInt32BE(sum, nameEnd);
+    this.#end(start, nameEnd - start - entryHeadBytes, at - nameEnd);
   }
+
+  /** The chunks so far. Nothing may be added after that. */
+  all(): Buffer[] {
+    if (this.#packer.at > headBytes) this.#cut();
+    return this.#full;
+  }
+
+  #end(start: number, nameLength: number, valueLength: number): void {
+    const { bytes } = this.#packer;
+    bytes.writeUInt32LE(nameLength, start);
+    bytes.writeUInt32LE(valueLength, start + 4);
+    if (this.#packer.at >= chunkBytes) this.#cut();
+  }
+
+  #cut(): void {
+    const packer = this.#packer;
+    this.#fullBytes += packer.at - headBytes;
+    this.#full.push(Buffer.from(packer.bytes.subarray(0, packer.at)));
+    packer.at = headBytes;
+  }
+}
+
+const sums = Int32Array.from({ length: 256 }, (_, byte) => {
+  let sum = byte;
+  for (let bit = 0; bit < 8; bit++) sum = sum & 1 ? 0xedb88320 ^ (sum >>> 1) : sum >>> 1;
+  return sum;
+});
+
+/** CRC-32 of a few bytes: done sooner than a call into Node is. */
+function sumOf(bytes: Buffer, from: number, to: number, before: number): number {
+  let sum = ~before;
+  for (let at = from; at < to; at++) sum = sums[(sum ^ bytes[at]!) & 255]! ^ (sum >>> 8);
+  return ~sum >>> 0;
 }
 
 /** Whether a chunk is as it was written, under this name. */

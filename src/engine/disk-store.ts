@@ -6,7 +6,7 @@ import { RunError } from '../errors.ts';
 import type { Changes, Log } from '../operator.ts';
 import { readCheckpoint } from './checkpoint.ts';
 import { damageWayOut } from './codec.ts';
-import { chunkPrefix, encodeChunks, type Overlay, readChunk } from './delta.ts';
+import { chunkPrefix, Delta, type Overlay, readChunk } from './delta.ts';
 import { lockFolder } from './folder-lock.ts';
 import { describe, type Generation, type Inspection, inspect, keptCheckpoints } from './generations.ts';
 import { secure } from './lmdb-file.ts';
@@ -125,11 +125,12 @@ class DiskStore implements StateStore {
 
   async #commit(changes: Changes): Promise<void> {
     // Whatever else is committed goes with the checkpoint before it.
-    const begins = changes.puts.findLast(([name]) => name === checkpointName) !== undefined;
+    const delta = Delta.of(changes);
+    const begins = delta.isCheckpoint;
     const id = begins ? this.#newest + 1 : this.#newest;
     const current = this.#generations.at(-1);
     const generation = begins || current?.id !== id ? { id, chunks: [], bytes: 0 } : current;
-    const chunks = [...encodeChunks(changes, id, generation.chunks.length)];
+    const chunks = delta.chunks(id, generation.chunks.length);
     // On a disk that is short of room, the least that can be written.
     const folded = begins && !this.#full ? this.#due(id) : [];
     await this.#write(chunks, folded);

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
-import type { Changes } from '../operator.ts';
+import { RunError } from '../errors.ts';
 import type { Key } from '../record.ts';
-import { decode, encode } from './codec.ts';
+import { decode, printable } from './codec.ts';
+import { type Delta, Prefix } from './delta.ts';
+import { isWellFormed } from './pack.ts';
 import { Timers } from './timers.ts';
 
 /** State and timers of one key in one step. */
@@ -10,8 +12,10 @@ export class Entry<S> {
   state: S | undefined = undefined;
   /** Times asked for and not yet fired, each with its place in the order of asking. */
   readonly timers: { at: number; order: number }[] = [];
-  /** Touched since the last checkpoint. */
-  dirty = false;
+  /** The turn in which it was last touched and is not written yet; see `KeyedState.cut`. */
+  turn = 0;
+  /** A store may hold it. */
+  inStore = false;
   constructor(key: Key) {
     this.key = key;
   }
@@ -29,13 +33,21 @@ export type Stored = [
 export class KeyedState<S, E extends Entry<S> = Entry<S>> {
   readonly timers = new Timers<E>();
   protected readonly entries = new Map<Key, E>();
-  readonly #prefix: string;
+  readonly #prefix: Prefix;
   #dirty: E[] = [];
+  /** Keys that a store may hold and that are no more. */
+  #forgotten: Key[] = [];
+  /** Counts the cuts. */
+  #turn = 1;
+  /** What the last cut has not written yet. */
+  #cut:
+    | { readonly into: Delta; readonly dirty: readonly E[]; at: number; readonly forgotten: readonly Key[] }
+    | undefined;
   #order = 0;
 
   /** `prefix` names the step and task; it ends in a separator. */
   constructor(prefix: string) {
-    this.#prefix = prefix;
+    this.#prefix = new Prefix(prefix);
   }
 
   get size(): number {
@@ -60,7 +72,10 @@ export class KeyedState<S, E extends Entry<S> = Entry<S>> {
 
   /** The step is done with the entry for now: a key that has neither state nor timers is forgotten. Its removal is part of the next checkpoint. */
   leave(entry: E): void {
-    if (entry.state === undefined && entry.timers.length === 0) this.entries.delete(entry.key);
+    if (entry.state !== undefined || entry.timers.length > 0) return;
+    if (!this.entries.delete(entry.key)) return;
+    entry.turn = 0;
+    if (entry.inStore) this.#forgotten.push(entry.key);
   }
 
   /** Event time has come to `watermark`, and all timers up to there have fired. */
@@ -86,17 +101,39 @@ export class KeyedState<S, E extends Entry<S> = Entry<S>> {
     return { at, entries };
   }
 
-  /** Adds what changed since the last call to `changes`: the bytes are made now, so processing may go on at once. */
-  snapshot(changes: Changes): void {
-    for (const entry of this.#dirty) {
-      entry.dirty = false;
-      const name = this.#prefix + keyName(entry.key);
-      // A key that was forgotten and has come back stands twice in the list: the living entry decides.
-      const living = this.entries.get(entry.key);
-      if (living === undefined) changes.removes.push(name);
-      else if (living === entry) changes.puts.push([name, encode(name, this.stored(entry))]);
-    }
+  /**
+   * Makes what has changed since the last cut part of `into`, as it is at this moment, whatever comes after: `write` does the work, in as
+   * many parts as it is called, and an entry that is touched before its turn has come is written first.
+   */
+  cut(into: Delta): void {
+    while (!this.write()) {}
+    this.#cut = { into, dirty: this.#dirty, at: 0, forgotten: this.#forgotten };
     this.#dirty = [];
+    this.#forgotten = [];
+    this.#turn++;
+  }
+
+  /** Goes on with the last cut until `into` has so many bytes. Answers whether it is complete. */
+  write(most = Number.POSITIVE_INFINITY): boolean {
+    const cut = this.#cut;
+    if (cut === undefined) return true;
+    const { into, dirty, forgotten } = cut;
+    while (into.bytes < most) {
+      const at = cut.at++;
+      if (at < forgotten.length) into.remove(this.#prefix.text + keyName(forgotten[at]!));
+      else if (at < forgotten.length + dirty.length) this.#write(dirty[at - forgotten.length]!);
+      else {
+        this.#cut = undefined;
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** Adds what has changed since the last cut to `into`, at once. */
+  snapshot(into: Delta): void {
+    this.cut(into);
+    this.write();
   }
 
   /** Takes entries back from a store, with their timers in the order in which they were asked for. */
@@ -106,6 +143,7 @@ export class KeyedState<S, E extends Entry<S> = Entry<S>> {
       const values = decode(name, bytes) as Stored;
       const [key, state, times] = values;
       const entry = this.make(key);
+      entry.inStore = true;
       entry.state = state as S | undefined;
       for (const [at, order] of times) {
         entry.timers.push({ at, order });
@@ -121,10 +159,28 @@ export class KeyedState<S, E extends Entry<S> = Entry<S>> {
     }
   }
 
+  /** The entry is about to change. */
   protected mark(entry: E): void {
-    if (entry.dirty) return;
-    entry.dirty = true;
+    if (entry.turn === this.#turn) return;
+    if (this.#cut !== undefined) this.#write(entry);
+    entry.turn = this.#turn;
     this.#dirty.push(entry);
+  }
+
+  // Only what waits for the cut: others have been written before, are forgotten, or have been touched since.
+  #write(entry: E): void {
+    if (entry.turn !== this.#turn - 1) return;
+    entry.turn = 0;
+    entry.inStore = true;
+    const name = keyName(entry.key);
+    try {
+      this.#cut!.into.put(this.#prefix, name, this.stored(entry));
+    } catch (error) {
+      throw new RunError(
+        `The state of \`${printable(this.#prefix.text + name)}\` cannot be stored: ${(error as Error).message}. A step keeps plain data only.`,
+        { cause: error },
+      );
+    }
   }
 
   protected make(key: Key): E {
@@ -144,6 +200,9 @@ const longestKeyName = 250;
 /** A key as text that keeps its type: `1` and `"1"` differ. */
 function keyName(key: Key): string {
   const name = `${(typeof key)[0]}:${String(key)}`;
-  if (name.length <= longestKeyName) return name;
-  return `#${createHash('sha256').update(name).digest('hex')}`;
+  const whole = isWellFormed(name);
+  if (whole && name.length <= longestKeyName) return name;
+  return `#${createHash('sha256')
+    .update(name, whole ? 'utf8' : 'utf16le')
+    .digest('hex')}`;
 }

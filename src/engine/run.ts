@@ -317,10 +317,13 @@ export class Run {
 
   async #everyInterval(): Promise<void> {
     const { ports, checkpointMs = defaultCheckpointMs } = this.#options;
-    for (;;) {
-      await ports.clock.sleep(checkpointMs, this.#intake.signal);
+    for (let due = checkpointMs; ; ) {
+      await ports.clock.sleep(due, this.#intake.signal);
       if (this.#intake.signal.aborted) return;
+      const began = ports.clock.now();
       await this.checkpoint();
+      // One that takes long does not put the next one off.
+      due = Math.max(0, checkpointMs - Math.max(0, ports.clock.now() - began));
     }
   }
 

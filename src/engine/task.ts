@@ -1,7 +1,9 @@
 import { RejectError, RunError } from '../errors.ts';
-import { type Batch, type Changes, RawRecord, type Refused } from '../operator.ts';
+import { type Batch, RawRecord, type Refused } from '../operator.ts';
 import { StreamRecord } from '../record.ts';
 import { type Original, originalOf } from './dead-letter.ts';
+import type { Delta } from './delta.ts';
+import type { KeyedState } from './keyed-state.ts';
 import type { KeyedNode, Node, Rejection, Surroundings, Target } from './node.ts';
 import type { InputPartition } from './partition.ts';
 import type { TimeRule } from './time.ts';
@@ -171,8 +173,11 @@ export class Task implements Surroundings {
     this.#handOver();
   }
 
-  snapshot(changes: Changes): void {
-    for (const node of this.keyed) node.keyed.snapshot(changes);
+  /** Makes what has changed since the last cut part of `into`; gives what has to be written. */
+  cut(into: Delta): KeyedState<unknown>[] {
+    const states = this.keyed.map(({ keyed }) => keyed);
+    for (const keyed of states) keyed.cut(into);
+    return states;
   }
 
   onRejected(node: Node, rejection: Rejection): void {

@@ -4,6 +4,7 @@
  */
 import { window } from '../../operators/window/index.ts';
 import { BoundedState, type Bounds } from '../../src/engine/bounded-state.ts';
+import { Delta } from '../../src/engine/delta.ts';
 import { KeyedState } from '../../src/engine/keyed-state.ts';
 import { KeyedNode, type Surroundings } from '../../src/engine/node.ts';
 import type { Step } from '../../src/operator.ts';
@@ -70,7 +71,7 @@ function perKey(make: () => [step: Step, bounds: Bounds | undefined]): number {
   const before = used();
   // At the edge of a window, so that a record falls into as many as overlap.
   for (const [n, key] of names.entries()) node.push(new StreamRecord({ fuel: n }, key, 1_000 * second + (n % 1_000)));
-  keyed.snapshot({ puts: [], removes: [] });
+  keyed.snapshot(new Delta());
   const bytes = (used() - before) / keys;
   if (keyed.size !== keys) throw new Error(`There are ${keyed.size} keys; expected ${keys}.`);
   return bytes;

@@ -74,9 +74,16 @@ export const bugs: readonly SeededBug[] = [
   {
     name: 'a key that changed twice between two checkpoints is not written again',
     file: 'src/engine/keyed-state.ts',
-    find: '      entry.dirty = false;\n',
-    replace: '',
+    find: '    this.#dirty.push(entry);\n',
+    replace: '    if (!entry.inStore) this.#dirty.push(entry);\n',
     caughtBy: simulation,
+  },
+  {
+    name: 'a key that is touched while a checkpoint is being written stands in it as it is then',
+    file: 'src/engine/keyed-state.ts',
+    find: '    if (this.#cut !== undefined) this.#write(entry);\n',
+    replace: '',
+    caughtBy: ['test/src/engine/keyed-state.test.ts'],
   },
   {
     name: 'timers are forgotten over a restart',

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { BoundedState, type Bounds } from '../../../src/engine/bounded-state.ts';
+import { Delta } from '../../../src/engine/delta.ts';
 import { KeyedState } from '../../../src/engine/keyed-state.ts';
 import { KeyedNode } from '../../../src/engine/node.ts';
 import { MemoryStore } from '../../../src/engine/store.ts';
@@ -68,7 +69,7 @@ class Bench {
   }
 
   checkpoint(): { store: MemoryStore; watermark: number } {
-    const changes = { puts: [], removes: [] };
+    const changes = new Delta();
     this.keyed.snapshot(changes);
     void this.#store.commit(changes);
     return { store: new MemoryStore(this.#store), watermark: this.watermark };
@@ -206,7 +207,7 @@ describe('bounded state', () => {
     const store = new MemoryStore();
     const plain = new KeyedState<number>('s/');
     for (const key of ['a', 'b']) plain.enter(key, 0, 0)!.state = 1;
-    const changes = { puts: [], removes: [] };
+    const changes = new Delta();
     plain.snapshot(changes);
     void store.commit(changes);
     const bound = new Bench({ ttl }, { store, watermark: 9_000 });

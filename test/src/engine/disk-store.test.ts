@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { decode, encode } from '../../../src/engine/codec.ts';
+import { Delta } from '../../../src/engine/delta.ts';
 import { openDiskStore } from '../../../src/engine/disk-store.ts';
 import { KeyedState } from '../../../src/engine/keyed-state.ts';
 import { RunError } from '../../../src/errors.ts';
@@ -43,7 +44,7 @@ describe('the disk store', () => {
     const state = new KeyedState<string>('state\u0000s\u0000t\u0000');
     for (const key of keys) state.touch(key).state = `of ${key}`;
     const store = openDiskStore(folder);
-    const changes = { puts: [], removes: [] };
+    const changes = new Delta();
     state.snapshot(changes);
     await store.commit(changes);
     const back = new KeyedState<string>('state\u0000s\u0000t\u0000');
