@@ -27,6 +27,9 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
   }
 }
 
+/** How long a system stays away in the suites, in ms; `OUTAGE_MS=60000` for a long one. No time at all is enough to be tried again. */
+export const outageMs = Number(process.env['OUTAGE_MS'] ?? 0);
+
 export function keepingLog(): Log & {
   readonly lines: string[];
   readonly fields: (Record<string, unknown> | undefined)[];
