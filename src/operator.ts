@@ -693,7 +693,23 @@ export type Siblings = {
   otherwise?: string;
   /** What becomes of what this step rejects, in full. */
   onError?: OnError;
+  /** Sinks: records wait on disk until the target takes them. */
+  buffer?: BufferOptions;
 };
+
+/** A buffer on disk between a sink and its target, as its author writes it. */
+export interface BufferOptions {
+  /** `true`: in the state folder. Or the path of a folder. */
+  disk: true | string;
+  /** The buffer is full at this size; `1GiB` unless given. */
+  maxSize?: string;
+  /** What has waited for longer is dropped and counted. */
+  maxAge?: string;
+  /** At most so many records a second go to the target. */
+  drain?: { rate?: number };
+  /** `block` unless given: sources wait. `dropOldest` counts what it drops; with `dropNewest` what comes becomes a dead letter. */
+  whenFull?: 'block' | 'dropOldest' | 'dropNewest';
+}
 
 /**
  * What becomes of what a step rejects: `fail` ends the run, `drop` counts it and goes on, the name of a stream sends it there as a dead letter.

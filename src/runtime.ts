@@ -1,4 +1,5 @@
 import { join, resolve } from 'node:path';
+import { openBufferStore } from './engine/buffer-store.ts';
 import { openDiskStore } from './engine/disk-store.ts';
 import { keptCheckpoints } from './engine/generations.ts';
 import type { Catalogue } from './engine/graph.ts';
@@ -58,6 +59,17 @@ export async function start(plan: Plan, catalogue: Catalogue, options: StartOpti
       ...(store && { store }),
       openJournal: (name, limits) =>
         openJournal(ports.disk, join(state, 'journal', name), { log, clock: ports.clock, trimsKept, ...limits }),
+      openBuffer: (sink, { folder, maxBytes, whenFull }) =>
+        openBufferStore(
+          ports.disk,
+          folder === undefined ? join(state, 'buffer', sink) : join(folder, plan.name, sink),
+          {
+            maxBytes,
+            blocks: whenFull === 'block',
+            log,
+            clock: ports.clock,
+          },
+        ),
       ...(checkpointMs !== undefined && { checkpointMs }),
       ...(onEnd !== undefined && { onEnd }),
     });

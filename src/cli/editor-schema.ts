@@ -1,4 +1,5 @@
 import type { Definition } from '../operator.ts';
+import { bufferSchema } from '../topology/buffer-options.ts';
 import { errorSchema } from '../topology/error-options.ts';
 import { kebabCase } from '../topology/lookup.ts';
 import { deliveries, stateSchema } from '../topology/state-options.ts';
@@ -57,6 +58,7 @@ export function editorSchema(catalogue: readonly Definition[]): Json {
         anyOf: [{ type: 'string', description: '`fail`, `drop`, or the name of a stream.' }, forEditors(errorSchema)],
         description: errorSchema.description,
       },
+      buffer: forEditors(bufferSchema),
       ...testDefinitions,
     },
   };
@@ -108,6 +110,7 @@ function item(catalogue: readonly Definition[]): Json {
         description: 'Stream that takes what this step rejects, or `drop`.',
       },
       onError,
+      buffer: { $ref: '#/definitions/buffer' },
       from: {
         anyOf: [{ type: 'string' }, { type: 'array', items: { type: 'string' }, minItems: 1 }],
         description: 'The stream or streams that this one continues.',
@@ -128,6 +131,7 @@ function operatorSchema(definition: Definition): Json {
       description: 'Stream that takes what this step rejects, or `drop`.',
     };
     properties['onError'] ??= onError;
+    if (definition.kind === 'sink') properties['buffer'] ??= { $ref: '#/definitions/buffer' };
     if (definition.kind === 'step' && definition.late)
       properties['late'] ??= {
         type: ['string', 'object'],

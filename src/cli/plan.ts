@@ -5,6 +5,7 @@ import { compareState, type StateVerdict } from '../engine/compatible.ts';
 import { definitionOf } from '../engine/graph.ts';
 import { checkpointOf } from '../engine/state-folder.ts';
 import type { Delivery, SinkDefinition, SourceDefinition, StepDefinition, TimeOption } from '../operator.ts';
+import { bufferedDelivery } from '../topology/buffer-options.ts';
 import { committingSource, type Plan, type PlanStep } from '../topology/plan.ts';
 import { planToJson } from '../topology/plan-json.ts';
 import { stateToOptions } from '../topology/state-options.ts';
@@ -68,7 +69,8 @@ function sinks(plan: Plan): PlanStep[] {
 
 function delivery(step: PlanStep, plan: Plan): Delivery {
   const definition: SinkDefinition = definitionOf(catalogue, 'sink', step.operator);
-  return definition.delivery(step.options, committingSource(plan));
+  const own = definition.delivery(step.options, committingSource(plan));
+  return step.buffer ? bufferedDelivery(own, step.buffer) : own;
 }
 
 function notReplayable({ kind, operator, options }: PlanStep): string | undefined {
@@ -125,6 +127,7 @@ function describeStep(step: PlanStep, plan: Plan): string[] {
     step.routes && `→ ${step.routes.join(', ')}`,
     step.otherwise && `rejected → ${step.otherwise}`,
     step.onError?.fail && 'the first one rejected ends the run',
+    step.buffer && `buffered on disk, ${step.buffer.whenFull} when full`,
     step.onError?.retry && `tried ${step.onError.retry.attempts} times`,
     step.onError?.stopAt && `ends the run at a share of ${step.onError.stopAt.share} rejected`,
     step.late && `late → ${step.late}`,

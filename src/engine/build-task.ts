@@ -43,7 +43,9 @@ export function buildTask(task: Task, starts: readonly string[], context: BuildC
       const rate = context.rates.of(step.id);
       const counted = (target: Target) => rate?.counting(target) ?? target;
       if (step.kind === 'sink') {
-        const outlet = new Outlet(context.runners.get(step.id)!);
+        const runner = context.runners.get(step.id)!;
+        runner.serve(task);
+        const outlet = new Outlet(runner);
         outlet.next = next;
         edges.unshift(outlet);
         next = counted(outlet);

@@ -19,6 +19,15 @@ export interface JournalOptions {
   readonly clock?: Clock;
 }
 
+/** A journal that tells of its files. */
+export interface SizedJournal extends Journal {
+  /** Durable bytes of all files. */
+  readonly bytes: number;
+  readonly files: number;
+  /** Offset of the first record behind the oldest file: with a trim up to there the file goes. */
+  readonly nextFile: number;
+}
+
 const maxTopicBytes = 0xffff;
 const writeBytes = 8 << 20;
 const fullDiskRetryMs = 500;
@@ -27,7 +36,7 @@ const fullDiskRetryMs = 500;
  * Opens the journal in a folder, or makes an empty one. What a crash left half-written at the very end is cut off; a record
  * that is bad anywhere else is a RunError which names the file, here or when it is read.
  */
-export async function openJournal(disk: Disk, directory: string, options: JournalOptions = {}): Promise<Journal> {
+export async function openJournal(disk: Disk, directory: string, options: JournalOptions = {}): Promise<SizedJournal> {
   try {
     const journal = new SegmentJournal(disk, directory, await listSegments(disk, directory), options);
     await journal.recover();
@@ -47,7 +56,7 @@ interface Append {
 }
 
 /** Appends are collected while a sync runs; then all of them go out in one write and one sync. */
-class SegmentJournal implements Journal {
+class SegmentJournal implements SizedJournal {
   readonly #disk: Disk;
   readonly #directory: string;
   readonly #log: Log | undefined;
@@ -104,6 +113,18 @@ class SegmentJournal implements Journal {
 
   get end(): number {
     return this.#end;
+  }
+
+  get bytes(): number {
+    return this.#segments.reduce((sum, { size }) => sum + size, 0);
+  }
+
+  get files(): number {
+    return this.#segments.length;
+  }
+
+  get nextFile(): number {
+    return this.#segments[1]?.base ?? this.#end;
   }
 
   append(record: JournalRecord): Promise<number> {

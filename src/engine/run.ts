@@ -8,6 +8,7 @@ import { closeConnections } from './closing.ts';
 import { type Catalogue, definitionOf, Graph, type PlannedSource } from './graph.ts';
 import { type Health, healthOf } from './health.ts';
 import { Merges } from './merge.ts';
+import type { OpenBuffer } from './open-sinks.ts';
 import { Outputs } from './outputs.ts';
 import type { InputPartition } from './partition.ts';
 import { silencesOf, watchSilence } from './silence.ts';
@@ -28,6 +29,8 @@ export interface RunOptions {
   readonly store?: StateStore;
   /** Opens the durable log of a source under the state folder. */
   openJournal(name: string, options?: { readonly maxBytes?: number }): Promise<Journal>;
+  /** Opens the buffer of a sink; without it sinks write to their targets at once. */
+  readonly openBuffer?: OpenBuffer;
   /** A checkpoint is taken so often, in ms; 5,000 unless given. */
   readonly checkpointMs?: number;
   /** … and after so many records; 1,000,000 unless given. */
@@ -331,6 +334,7 @@ export class Run {
     try {
       if (how !== 'end') this.#intake.abort();
       await Promise.all(this.#hosts.map((host) => host.rest()));
+      if (how === 'end') await this.#drainBuffers();
       if (how === 'drain') for (const { tasks, checkpointer } of this.#units) tasks.drain(checkpointer);
       await Promise.all([...this.#units].map((unit) => this.#lastCheckpoint(unit, how === 'end')));
     } catch (error) {
@@ -346,6 +350,16 @@ export class Run {
     if (this.#ended) return 'ended';
     if (this.#closing !== undefined) return 'stopping';
     return this.#begun ? 'running' : 'starting';
+  }
+
+  // Nobody starts again what has ended: what waits in buffers has to be with the targets before that is written down.
+  async #drainBuffers(): Promise<void> {
+    const buffered = [...this.#units.runners()].filter(({ buffer }) => buffer !== undefined);
+    const behind = () => buffered.some(({ buffer, pending }) => pending > 0 || buffer!.waiting > 0);
+    if (buffered.length === 0) return;
+    // All sinks have confirmed what they were given then, and with it what they refuse.
+    await this.checkpoint();
+    while (this.#failure === undefined && behind()) await Promise.all(buffered.map((runner) => runner.drained()));
   }
 
   // Of an input that has ended nobody will read the rest; otherwise what a lost unit did is done again after the next start.

@@ -1,6 +1,8 @@
 import type { Subject } from 'rxjs';
-import type { OpenSink, Position } from '../operator.ts';
+import { type OpenSink, type Position, type Refused, RunError } from '../operator.ts';
 import type { StreamRecord } from '../record.ts';
+import { type BufferCounts, BufferedSink } from './buffered-sink.ts';
+import { Bell } from './journal-bell.ts';
 import type { Target } from './node.ts';
 import type { Edge, Task } from './task.ts';
 
@@ -8,7 +10,7 @@ import type { Edge, Task } from './task.ts';
 export class SinkRunner {
   readonly id: string;
   readonly counts = { written: 0, refused: 0 };
-  readonly #sink: OpenSink;
+  readonly #sink: OpenSink | BufferedSink;
   readonly #maxRecords: number;
   readonly #fail: (error: unknown) => void;
   #queue: { task: Task; records: StreamRecord[] }[] = [];
@@ -18,8 +20,12 @@ export class SinkRunner {
   #writing = false;
   #room: (() => void)[] = [];
   #ended = false;
+  /** Records ever handed over. */
+  #handed = 0;
+  #task: Task | undefined;
+  readonly #bell = new Bell();
 
-  constructor(id: string, sink: OpenSink, fail: (error: unknown) => void) {
+  constructor(id: string, sink: OpenSink | BufferedSink, fail: (error: unknown) => void) {
     this.id = id;
     this.#sink = sink;
     this.#maxRecords = sink.maxRecords ?? 5_000;
@@ -43,11 +49,48 @@ export class SinkRunner {
 
   /** Where a sink stands that can be set back; nothing may be pending. */
   get position(): Position | undefined {
-    return this.#sink.position?.();
+    return this.#sink instanceof BufferedSink ? undefined : this.#sink.position?.();
+  }
+
+  /** What a buffer before the target has done, when there is one. */
+  get buffer(): BufferCounts | undefined {
+    return this.#sink instanceof BufferedSink ? this.#sink.counts : undefined;
+  }
+
+  /** A task writes here from now on. */
+  serve(task: Task): void {
+    this.#task = task;
+    this.#bell.ring();
+  }
+
+  /**
+   * Refuses records whose write was confirmed long ago, perhaps by an earlier run. Their dead letters go the way of a task that writes here,
+   * and this resolves when the sinks that they came to have confirmed them. Rejects when the run ends before that.
+   */
+  async refuseLater(refused: readonly { record: StreamRecord; why: Omit<Refused, 'index'> }[]): Promise<void> {
+    while (this.#task === undefined && !this.#ended) await this.#bell.wait(new AbortController().signal);
+    const runners = this.#task?.edges.flatMap((edge) => (edge instanceof Outlet ? edge.runner : [])) ?? [];
+    const before = runners.map((runner) => runner.#handed);
+    for (const { record, why } of refused) this.#task?.refuse(this.id, record, why);
+    this.counts.refused += refused.length;
+    const took = runners.filter((runner, index) => runner.#handed > before[index]!);
+    await Promise.all(took.map((runner) => runner.#confirmed(runner.#handed)));
+    if (this.#ended) throw new RunError(`Stopped before the dead letters of \`${this.id}\` were written.`);
+  }
+
+  /** Resolves when all has been written, to the target behind a buffer too, or when there will be no more writes. */
+  async drained(): Promise<void> {
+    await this.#confirmed(this.#handed);
+    if (this.#sink instanceof BufferedSink) await this.#sink.drained();
+  }
+
+  async #confirmed(handed: number): Promise<void> {
+    while (this.#handed - this.#waiting < handed && !this.#ended) await this.progress();
   }
 
   enqueue(task: Task, records: StreamRecord[]): void {
     this.#queue.push({ task, records });
+    this.#handed += records.length;
     this.#count(task, records.length);
     if (!this.#writing) void this.#write();
   }
@@ -72,6 +115,7 @@ export class SinkRunner {
   async close(): Promise<void> {
     this.#ended = true;
     this.#wake();
+    this.#bell.ring();
     await this.#sink.close();
   }
 
@@ -138,11 +182,11 @@ export class SinkRunner {
 export class Outlet implements Edge {
   next: Target | undefined;
   readonly counts = { in: 0 };
-  readonly #runner: SinkRunner;
+  readonly runner: SinkRunner;
   #records: StreamRecord[] = [];
 
   constructor(runner: SinkRunner) {
-    this.#runner = runner;
+    this.runner = runner;
   }
 
   push(record: StreamRecord): void {
@@ -153,7 +197,7 @@ export class Outlet implements Edge {
 
   release(task: Task): void {
     if (this.#records.length === 0) return;
-    this.#runner.enqueue(task, this.#records);
+    this.runner.enqueue(task, this.#records);
     this.#records = [];
   }
 }

@@ -1,4 +1,5 @@
 import { BoundedState } from './bounded-state.ts';
+import type { BufferCounts } from './buffered-sink.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { type EventTime, eventTimeOf } from './event-time.ts';
 import type { Silence } from './idle.ts';
@@ -19,6 +20,14 @@ export interface StepStatus {
   dropped?: { ttl: number; maxKeys: number };
 }
 
+/** What one sink has written so far. With a `buffer`, what is in the buffer counts as written. */
+export interface SinkStatus {
+  readonly written: number;
+  readonly refused: number;
+  readonly pending: number;
+  readonly buffer?: BufferCounts;
+}
+
 /** What a run has done so far and where it stands. Counts begin anew with each start. */
 export interface Status {
   readonly topology: string;
@@ -32,7 +41,7 @@ export interface Status {
     readonly idle: boolean;
   }[];
   readonly steps: Readonly<Record<string, StepStatus>>;
-  readonly sinks: Readonly<Record<string, { written: number; refused: number; pending: number }>>;
+  readonly sinks: Readonly<Record<string, SinkStatus>>;
   /** What sources count beside the records that were read, by the id of their step. */
   readonly sources: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** Where event time stands in each task, what holds it back and what waits for it: why a window has not fired yet. */
@@ -69,11 +78,16 @@ export function readStatus(
       idle: p.idle,
     })),
   );
-  const sinks: Record<string, { written: number; refused: number; pending: number }> = {};
-  for (const { id, counts, pending } of runners) {
+  const sinks: Record<string, SinkStatus> = {};
+  for (const { id, counts, pending, buffer } of runners) {
     // Where state lives with the source, a sink is opened once for each partition.
     const { written, refused, pending: waiting } = sinks[id] ?? { written: 0, refused: 0, pending: 0 };
-    sinks[id] = { written: written + counts.written, refused: refused + counts.refused, pending: waiting + pending };
+    sinks[id] = {
+      written: written + counts.written,
+      refused: refused + counts.refused,
+      pending: waiting + pending,
+      ...(buffer && { buffer }),
+    };
   }
   return {
     topology,

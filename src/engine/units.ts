@@ -3,7 +3,7 @@ import type { Committing, PartitionState, TransactionError, Transactions } from 
 import { committingSource, type PlanStep } from '../topology/plan.ts';
 import { warnOfClosing } from './closing.ts';
 import { definitionOf } from './graph.ts';
-import { openSinks } from './open-sinks.ts';
+import { type OpenBuffer, openSinks } from './open-sinks.ts';
 import type { SinkRunner } from './sink-runner.ts';
 import type { SourceHost } from './source-host.ts';
 import type { StateStore } from './store.ts';
@@ -14,6 +14,7 @@ export interface UnitsContext extends UnitParts {
   /** State of the whole run; not needed where state lives with the source. */
   readonly store?: StateStore;
   readonly hosts: readonly SourceHost[];
+  readonly openBuffer?: OpenBuffer;
   /** Aborted when the run is forced to end. */
   readonly signal: AbortSignal;
   /** Nothing more is read: what was not committed waits for the next start. */
@@ -76,10 +77,11 @@ export class Units {
 
   /** Opens the sinks that all units share, and the state that lives with the source. */
   async open(): Promise<void> {
-    const { plan, catalogue, ports, log, signal, fail } = this.#context;
+    const { plan, catalogue, ports, log, signal, fail, openBuffer } = this.#context;
     const which = (step: PlanStep) => !this.#joins(step);
     const position = (sink: string) => this.#one?.checkpointer.sinkPosition(sink);
-    await openSinks(this.#shared, { plan, catalogue, ports, log, signal, position, which, fail });
+    const buffers = openBuffer && { openBuffer };
+    await openSinks(this.#shared, { plan, catalogue, ports, log, signal, position, which, fail, ...buffers });
     await this.#one?.checkpointer.noteSinks();
     if (this.#source === undefined) return;
     const { id, operator, options } = this.#source;

@@ -12,6 +12,7 @@ export function checkKeeping({ keeping, streams }: Draft, report: Report): void 
   const sources = steps.filter(({ definition }) => definition.kind === 'source');
   const store = settings?.store ?? 'disk';
   const joined = store !== 'disk' && store !== 'memory';
+  checkBuffers(steps, joined, report);
   const fit =
     joined && storeSite ? checkSource(store, sources, storeSite, delivery === 'exactlyOnce', report) : !joined;
   if (delivery !== 'exactlyOnce' || !fit) return;
@@ -47,6 +48,21 @@ function checkSource(
     return false;
   }
   return sources.length === 1;
+}
+
+/** What waits in a buffer is in no transaction. */
+function checkBuffers(steps: readonly DraftStep[], joined: boolean, report: Report): void {
+  for (const { buffer, name, site } of joined ? steps : []) {
+    if (!buffer) continue;
+    report.add(
+      'bad-value',
+      site,
+      `The sink \`${name}\` has a \`buffer\`, but this topology commits in transactions of its source.`,
+      {
+        hint: 'Drop the `buffer`, or keep state on disk: `state: { store: disk }`.',
+      },
+    );
+  }
 }
 
 function checkSinks(steps: readonly DraftStep[], within: Committing | undefined, store: string, report: Report): void {

@@ -47,6 +47,7 @@ function planStep(step: DraftStep, id: string, type: RecordType): PlanStep {
     ...(step.when && { when: step.when.source }),
     ...(step.otherwise && { otherwise: step.otherwise.to }),
     ...(step.onError && { onError: step.onError }),
+    ...(step.buffer && { buffer: step.buffer }),
     ...(step.late && { late: step.late.to }),
     ...(inputs.length > 0 && { inputs }),
     ...(routes.length > 0 && { routes }),

@@ -1,5 +1,5 @@
 import { type Definition, defineStep, type Expression, Type } from '../operator.ts';
-import type { ErrorPolicy } from './plan.ts';
+import type { BufferSettings, ErrorPolicy } from './plan.ts';
 import type { Site } from './report.ts';
 import type { Keeping } from './state-options.ts';
 import type { Special } from './values.ts';
@@ -46,6 +46,7 @@ export interface DraftStep {
   readonly when?: Pick<Special, 'written' | 'filled' | 'unread'> & { readonly source: Expression };
   readonly otherwise?: Route;
   readonly onError?: ErrorPolicy;
+  readonly buffer?: BufferSettings;
   readonly late?: Route;
 }
 

@@ -8,7 +8,7 @@ export function planToJson(plan: Plan): unknown {
 }
 
 /**
- * A hash over what decides the results: streams, steps and options, with the text of functions, and what bounds the state. Descriptions, secrets, types (they follow
+ * A hash over what decides the results: streams, steps and options, with the text of functions, and what bounds the state. Descriptions, secrets, buffers, types (they follow
  * from the rest) and the order of options do not count.
  */
 export function planHash({
@@ -21,7 +21,7 @@ export function planHash({
 }: Plan): string {
   const counted = streams.map((stream) => ({
     ...stream,
-    steps: stream.steps.map(({ description, type, ...step }) => step),
+    steps: stream.steps.map(({ description, type, buffer, ...step }) => step),
   }));
   const text = JSON.stringify(
     sorted(plain({ version, name, otherwise, onError, ttl, maxKeys, overflow, streams: counted }, String)),

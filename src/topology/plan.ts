@@ -47,6 +47,8 @@ export interface PlanStep {
   readonly inputs?: readonly string[];
   /** Streams that this step sends records to, as its options name them. */
   readonly routes?: readonly string[];
+  /** Sinks: records wait on disk until the target takes them. */
+  readonly buffer?: BufferSettings;
   /** What is known of the records after this step. */
   readonly type?: RecordType;
 }
@@ -59,6 +61,19 @@ export interface ErrorPolicy {
   readonly retry?: { readonly attempts: number; readonly backoffMs: number };
   /** The run ends when of the records of the last `overMs` this share was rejected, and there were `atLeast` of them. */
   readonly stopAt?: { readonly share: number; readonly overMs: number; readonly atLeast: number };
+}
+
+/** A buffer on disk between a sink and its target. */
+export interface BufferSettings {
+  /** Where it lies; in the state folder unless given. */
+  readonly folder?: string;
+  readonly maxBytes: number;
+  /** What has waited for longer is dropped and counted. */
+  readonly maxAgeMs?: number;
+  /** At most so many records a second go to the target. */
+  readonly rate?: number;
+  /** `block`: sources wait. `dropOldest`: what waits longest is dropped and counted. `dropNewest`: what comes becomes dead letters. */
+  readonly whenFull: 'block' | 'dropOldest' | 'dropNewest';
 }
 
 /** The source in whose transactions a plan commits; `undefined` when its state is kept on disk or in memory. */

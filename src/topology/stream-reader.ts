@@ -1,4 +1,5 @@
 import { type Definition, type Expression, expression } from '../operator.ts';
+import { readBuffer } from './buffer-options.ts';
 import { type DraftStep, type DraftStream, type Route, unreadable } from './draft.ts';
 import { type OnErrorRead, readOnError } from './error-options.ts';
 import type { Surroundings } from './interpolate.ts';
@@ -10,9 +11,9 @@ import { didYouMean, listed, nearest } from './suggest.ts';
 import { alternatives, found, type OptionSchema, ValueReader } from './values.ts';
 import type { Entry, Written, WrittenMap, WrittenScalar } from './written.ts';
 
-type Routes = Pick<DraftStep, 'otherwise' | 'onError' | 'late'>;
+type Routes = Pick<DraftStep, 'otherwise' | 'onError' | 'buffer' | 'late'>;
 
-const siblings = ['id', 'description', 'when', 'otherwise', 'onError'];
+const siblings = ['id', 'description', 'when', 'otherwise', 'onError', 'buffer'];
 const whenShape = [expression({ description: '' }) as OptionSchema];
 
 /** Reads the lists of steps under `streams`. */
@@ -200,7 +201,20 @@ export class StreamReader {
       ...(description && { description: textOf(description, 'description', this.#report) }),
       ...(when && { when }),
       ...this.#onError(name, definition, entries),
+      ...this.#buffer(name, definition, entries.get('buffer')),
     };
+  }
+
+  #buffer(name: string, definition: Definition, entry: Entry | undefined): Pick<DraftStep, 'buffer'> {
+    const buffer =
+      entry &&
+      readBuffer(
+        entry,
+        { name, sink: definition === unreadable || definition.kind === 'sink' },
+        this.#from,
+        this.#report,
+      );
+    return buffer ? { buffer } : {};
   }
 
   #onError(name: string, definition: Definition, entries: ReadonlyMap<string, Entry>): OnErrorRead {
@@ -239,16 +253,21 @@ export class StreamReader {
     return undefined;
   }
 
-  /** Takes `otherwise`, `onError` and `late` out of the options, where they may stand as well. */
+  /** Takes `otherwise`, `onError`, `buffer` and `late` out of the options, where they may stand as well. */
   #hoist(definition: Definition, written: Written, name: string): { written: Written; routes: Routes } {
     if (written.kind !== 'map' || isFreeForm(definition)) return { written, routes: {} };
     const late = written.entries.get('late');
-    const own = ['otherwise', 'onError'].filter((key) => written.entries.has(key) && !declares(definition, key));
+    const own = ['otherwise', 'onError', 'buffer'].filter(
+      (key) => written.entries.has(key) && !declares(definition, key),
+    );
     if (own.length === 0 && !late) return { written, routes: {} };
     const entries = new Map(written.entries);
     const errors = new Map(own.map((key) => [key, entries.get(key)!]));
     for (const key of own) entries.delete(key);
-    const found: { -readonly [K in keyof Routes]: Routes[K] } = { ...this.#onError(name, definition, errors) };
+    const found: { -readonly [K in keyof Routes]: Routes[K] } = {
+      ...this.#onError(name, definition, errors),
+      ...this.#buffer(name, definition, errors.get('buffer')),
+    };
     if (late && !declares(definition, 'late')) {
       entries.delete('late');
       if (definition.kind !== 'step' || !definition.late) {

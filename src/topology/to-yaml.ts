@@ -1,6 +1,7 @@
 import { stringify } from 'yaml';
 import type { Definition } from '../operator.ts';
 import { Secret } from '../secret.ts';
+import { bufferToOptions } from './buffer-options.ts';
 import { onErrorToOptions } from './error-options.ts';
 import type { Plan, PlanStep } from './plan.ts';
 import { stateToOptions } from './state-options.ts';
@@ -47,6 +48,7 @@ function item(step: PlanStep, catalogue: readonly Definition[]) {
     ...(when !== undefined && { when: escaped(when, [], id) }),
     [operator]: withLate,
     ...onErrorToOptions(step),
+    ...(step.buffer && { buffer: bufferToOptions(step.buffer) }),
   };
 }
 
