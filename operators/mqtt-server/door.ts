@@ -1,5 +1,5 @@
 import type { Aedes, AedesPublishPacket, Client, ConnectPacket, Subscription } from 'aedes';
-import type { Log } from '../../src/operator.ts';
+import type { Log, TopicPattern } from '../../src/operator.ts';
 import { type Admission, admit, returnCodes } from './admission.ts';
 import type { Ending, Lane, Refusal } from './lane.ts';
 import type { Presence } from './presence.ts';
@@ -25,6 +25,8 @@ export interface DoorSetup {
   readonly passwords: PasswordCheck | undefined;
   readonly rules: Rules;
   readonly retain: boolean;
+  /** Topics that are for subscribers alone. */
+  readonly passOn: readonly TopicPattern[];
   readonly limits: SessionLimits & {
     readonly connectionsPerUser: number;
     readonly subscriptions: number;
@@ -247,7 +249,11 @@ export class Door {
       tally.say('retained', message, culpritOf(lane));
     }
     if (will) tally.wills++;
-    else tally.messages++;
+    if (this.#setup.passOn.some(({ match }) => match(packet.topic) !== undefined)) {
+      tally.passedOn++;
+      return Promise.resolve();
+    }
+    if (!will) tally.messages++;
     return this.#setup.store({ topic: packet.topic, payload, retain });
   }
 

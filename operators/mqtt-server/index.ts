@@ -12,7 +12,7 @@ export const mqttServerSource = defineSource({
   details:
     'It stands in place of a broker with a bridge behind it, such as the Confluent MQTT Proxy. What a device publishes goes into a journal on disk; QoS 1 and 2 are acknowledged (PUBACK, PUBREC) once the message ' +
     'is durable there: what a device was told is taken is never lost, also when the process is killed. One whose acknowledgement did not get through comes again: at least once; a QoS 2 message is taken once as long as this process lives. ' +
-    'QoS 0 goes into the journal too. Clients that subscribe get what others publish, and what an `mqtt` sink with the address of this door does: that is the way down to the devices.\n\n' +
+    'QoS 0 goes into the journal too. Clients that subscribe get what others publish, and what an `mqtt` sink with the address of this door does: that is the way down to the devices. Name its topics in `passOn`, so that they do not come in as records.\n\n' +
     'While the journal (`journal.maxBytes`) or the disk is full, nothing is read from clients but their pings, which are answered; after two seconds QoS 0 messages are dropped, and counted. ' +
     'What is over a limit is refused or hung up on; a log line says so once a minute for each client and reason, and the counters of the status say how often. Other clients do not notice.\n\n' +
     'MQTT 3.1.1 (and 3.1) is spoken; a client that begins with MQTT 5 is told so (CONNACK, reason 0x84) and has to come back with 3.1.1. Sessions, retained messages and messages that wait for clients which are away live in memory: ' +
@@ -52,6 +52,7 @@ export const mqttServerSource = defineSource({
           { publish: 'emergency_generators/{username}', subscribe: 'commands/{username}/#' },
           { user: 'penstock', publish: 'commands/#' },
         ],
+        passOn: 'commands/#',
         routes: 'emergency_generators:emergency_generators/.*',
       },
     },

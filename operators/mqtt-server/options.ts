@@ -104,6 +104,10 @@ export const serverOptions = {
     'Topics whose messages are records, with `+`, `#` and captured levels such as `{generatorID}`. Default: all, with nothing captured.',
     ['emergency_generators/{generatorID}'],
   ),
+  passOn: texts(
+    'Topics whose messages go to subscribers and are no records, in the same form: what is published down to the devices. They are not kept on disk.',
+    ['commands/#'],
+  ),
   routes: Type.Optional(
     Type.Union(
       [
@@ -176,6 +180,7 @@ export interface ServerOptions {
   users?: string;
   rules?: TopicRule[];
   topics?: string | string[];
+  passOn?: string | string[];
   routes?: string | RouteOption[];
   properties?: string;
   presence?: string;
@@ -299,15 +304,17 @@ function checkAddress(
   }
 }
 
-function checkTopics({ topics = [], rules = [] }: ServerOptions, check: TypeCheck): void {
-  for (const [n, topic] of [topics].flat().entries()) {
-    for (const { message, hint, warning } of topicProblems(topic)) {
-      // Whoever listens takes in everything on purpose.
-      if (warning) continue;
-      check.problem(Array.isArray(topics) ? ['topics', n] : ['topics'], message, hint);
+function checkTopics(options: ServerOptions, check: TypeCheck): void {
+  for (const option of ['topics', 'passOn'] as const) {
+    const given = options[option] ?? [];
+    for (const [n, topic] of [given].flat().entries()) {
+      for (const { message, hint, warning } of topicProblems(topic)) {
+        // Whoever listens takes in everything on purpose.
+        if (!warning) check.problem(Array.isArray(given) ? [option, n] : [option], message, hint);
+      }
     }
   }
-  for (const [n, rule] of rules.entries()) {
+  for (const [n, rule] of (options.rules ?? []).entries()) {
     for (const what of ['publish', 'subscribe'] as const) {
       for (const pattern of [rule[what] ?? []].flat()) {
         const problem = patternProblem(pattern);

@@ -105,7 +105,7 @@ class MqttServerSource implements OpenSource, SourcePartition, LaneRules {
   }
 
   async open(): Promise<void> {
-    const { limits = {}, rules, retain = true, presence } = this.#options;
+    const { limits = {}, rules, retain = true, presence, passOn = [] } = this.#options;
     this.#door = await Door.open({
       log: this.#context.log,
       tally: this.#tally,
@@ -113,6 +113,7 @@ class MqttServerSource implements OpenSource, SourcePartition, LaneRules {
       passwords: this.#passwords,
       rules: compileRules(rules),
       retain,
+      passOn: [passOn].flat().map(compileTopic),
       limits: {
         connectionsPerUser: limits.connectionsPerUser ?? 0,
         subscriptions: limits.subscriptions ?? 100,

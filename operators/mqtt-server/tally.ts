@@ -37,6 +37,7 @@ export class Tally {
   connections = 0;
   accepted = 0;
   messages = 0;
+  passedOn = 0;
   /** QoS 2 messages that came again and were there already. */
   duplicates = 0;
   wills = 0;
@@ -64,13 +65,14 @@ export class Tally {
   }
 
   counters(): Readonly<Record<string, number>> {
-    const { connections, accepted, messages, duplicates, wills, slowed, dropped } = this;
+    const { connections, accepted, messages, passedOn, duplicates, wills, slowed, dropped } = this;
     const named = (prefix: string, counts: object) =>
       Object.entries(counts).map(([name, count]) => [`${prefix}.${name}`, count as number]);
     return {
       connections,
       accepted,
       messages,
+      passedOn,
       duplicates,
       wills,
       slowed,
