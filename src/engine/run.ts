@@ -334,7 +334,7 @@ export class Run {
     try {
       if (how !== 'end') this.#intake.abort();
       await Promise.all(this.#hosts.map((host) => host.rest()));
-      if (how === 'end') await this.#drainBuffers();
+      if (how === 'end') await this.#units.drainBuffers(() => this.checkpoint());
       if (how === 'drain') for (const { tasks, checkpointer } of this.#units) tasks.drain(checkpointer);
       await Promise.all([...this.#units].map((unit) => this.#lastCheckpoint(unit, how === 'end')));
     } catch (error) {
@@ -350,16 +350,6 @@ export class Run {
     if (this.#ended) return 'ended';
     if (this.#closing !== undefined) return 'stopping';
     return this.#begun ? 'running' : 'starting';
-  }
-
-  // Nobody starts again what has ended: what waits in buffers has to be with the targets before that is written down.
-  async #drainBuffers(): Promise<void> {
-    const buffered = [...this.#units.runners()].filter(({ buffer }) => buffer !== undefined);
-    const behind = () => buffered.some(({ buffer, pending }) => pending > 0 || buffer!.waiting > 0);
-    if (buffered.length === 0) return;
-    // All sinks have confirmed what they were given then, and with it what they refuse.
-    await this.checkpoint();
-    while (this.#failure === undefined && behind()) await Promise.all(buffered.map((runner) => runner.drained()));
   }
 
   // Of an input that has ended nobody will read the rest; otherwise what a lost unit did is done again after the next start.

@@ -75,6 +75,19 @@ export class Units {
     for (const unit of this.#units.values()) yield* unit.own.values();
   }
 
+  /**
+   * Brings what waits in buffers to the targets: nobody starts again what has ended, and that is about to be written down. With the
+   * checkpoint all sinks have confirmed what they were given, and what they refuse is in the buffers too.
+   */
+  async drainBuffers(checkpoint: () => Promise<void>): Promise<void> {
+    const buffered = [...this.runners()].filter(({ buffer }) => buffer !== undefined);
+    const behind = () => buffered.some(({ buffer, pending }) => pending > 0 || buffer!.waiting > 0);
+    if (buffered.length === 0) return;
+    await checkpoint();
+    while (this.#context.failure() === undefined && behind())
+      await Promise.all(buffered.map((runner) => runner.drained()));
+  }
+
   /** Opens the sinks that all units share, and the state that lives with the source. */
   async open(): Promise<void> {
     const { plan, catalogue, ports, log, signal, fail, openBuffer } = this.#context;
