@@ -21,6 +21,7 @@ import { mqttSink, mqttSource } from './mqtt/index.ts';
 import { mqttServerSource } from './mqtt-server/index.ts';
 import { partition } from './partition/index.ts';
 import { pipe } from './pipe/index.ts';
+import { postgresSink } from './postgres/index.ts';
 import { printSink } from './print/index.ts';
 import { process } from './process/index.ts';
 import { select } from './select/index.ts';
@@ -58,6 +59,7 @@ export {
   mqttSource,
   partition,
   pipe,
+  postgresSink,
   printSink,
   process,
   select,
@@ -114,6 +116,7 @@ export const sinks = {
   influx: influxSink,
   kafka: kafkaSink,
   mqtt: mqttSink,
+  postgres: postgresSink,
   print: printSink,
 };
 
@@ -144,6 +147,7 @@ export const catalogue: readonly Definition[] = [
   mqttServerSource,
   partition,
   pipe,
+  postgresSink,
   printSink,
   process,
   select,

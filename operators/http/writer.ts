@@ -49,7 +49,7 @@ export class Writer implements OpenSink {
       }
     }
     await Promise.all(lanes.map((items) => this.#lane(items, refused)));
-    return refused.length > 0 ? refused.sort((a, b) => a.index - b.index) : undefined;
+    return refused.length > 0 ? refused : undefined;
   }
 
   async close(): Promise<void> {}

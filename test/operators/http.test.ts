@@ -7,7 +7,7 @@ import { httpSink } from '../../operators/http/index.ts';
 import { type Clock, type OpenSink, RunError, recordId, Secret, StreamRecord } from '../../src/operator.ts';
 import { systemPorts } from '../../src/ports/system.ts';
 import { sinkContext, until } from './connector-contexts.ts';
-import { loaded } from './topologies.ts';
+import { loaded, mqtt } from './topologies.ts';
 
 interface Seen {
   readonly method: string;
@@ -111,7 +111,14 @@ describe('the address', () => {
           expect([...new URL(url, origin).searchParams]).toEqual([['q', b]]);
         },
       ),
-      { numRuns: 60 },
+      {
+        numRuns: 60,
+        examples: [
+          ['.', '.'],
+          ['.', 'x'],
+          ['%', '2e'],
+        ],
+      },
     ));
 
   test.each([
@@ -123,7 +130,7 @@ describe('the address', () => {
     ['https://api.example.com/a/../{x}', /goes up/],
     ['https://api.example.com/a#{x}', /holds a `#`/],
   ])('%s is refused before anything runs', async (url, message) => {
-    const { problems } = loaded(`  a:\n    - simulate: { devices: 1 }\n    - http: { url: "${url}" }\n`);
+    const { problems } = loaded(`  a:\n    - ${mqtt('g')}\n    - http: { url: "${url}" }\n`);
     expect(problems.map((problem) => problem.message).join('\n')).toMatch(message);
     expect(JSON.stringify(problems)).not.toContain('secret');
     await expect(open({ url })).rejects.toThrow(message);
@@ -348,6 +355,16 @@ test('with concurrency, requests of different keys go at the same time, and thos
   expect(most).toBeGreaterThan(1);
   for (const [k, n] of order) expect(n, k).toEqual(n.toSorted((x, y) => x - y));
   expect(seen).toHaveLength(30);
+});
+
+test('with concurrency, records without a key do not wait for each other', async () => {
+  const { sink } = await open({ concurrency: 3 });
+  const waiting: (() => void)[] = [];
+  reply = () => new Promise((resolve) => waiting.push(() => resolve(200)));
+  const writing = sink.write(records(1, 2, 3));
+  await until(() => waiting.length === 3, 'three requests at a time');
+  for (const answer of waiting) answer();
+  expect(await writing).toBeUndefined();
 });
 
 test('promises more where what is sent again changes nothing', () => {
