@@ -1,7 +1,14 @@
-import { defineSink, defineSource, field, Type, template } from '../../src/operator.ts';
+import { defineSink, defineSource, field, Type, type TypeCheck, template } from '../../src/operator.ts';
 import { codecNames } from './codecs.ts';
 import { deliveryOf, joins } from './delivery.ts';
 import { checkConnection, connectionOptions, topicProblem } from './options.ts';
+import {
+  checkRegistry,
+  type RegistryOptions,
+  registryOption,
+  registryWritingOption,
+  schemaFileOption,
+} from './registry-options.ts';
 import { idHeader, openSink } from './sink.ts';
 import { openSource } from './source.ts';
 import { checkStart, startOption } from './start.ts';
@@ -29,7 +36,9 @@ export const kafkaSource = defineSource({
     'brokers are committed in one transaction per partition, with the transactional id `penstock-<topology>-<source>-<topic>-<partition>`. An instance that takes a partition over ' +
     'ends what the one before has begun, which can commit nothing after that; what it had not committed is read again. If the machine of an instance is lost, readers of committed records ' +
     'wait until its partitions are taken over, for 30 s (or twice the time between checkpoints) at most. A login needs the rights to write and describe these transactional ids.\n\n' +
-    'A tombstone has the value `null`. The message key, as text, is the key of the record; headers are `meta.headers`. Transactions are read committed. ' +
+    'With `registry`, the schema that each value names by its id decodes it: Avro, Protobuf (names of fields in lowerCamelCase, fields that are not there with their defaults, enums by name) or JSON Schema (which is not checked: `validate` does that). ' +
+    'Whole numbers beyond 2^53 are rejected, as they would lose digits; so are ids that the registry does not have. A registry that is away is waited for. It needs the package `@kafkajs/confluent-schema-registry`.\n\n' +
+    'A tombstone has the value `null`. The message key, as text, is the key of the record; headers are `meta.headers`, those that are no UTF-8 text as `base64:` and their bytes. Transactions are read committed. ' +
     'Records are read however they are compressed: gzip, snappy, lz4, zstd. A batch that takes more than 256 MiB unpacked, or cannot be unpacked, ends the run.',
   options: Type.Object({
     ...connectionOptions,
@@ -49,11 +58,13 @@ export const kafkaSource = defineSource({
       }),
     ),
     keyFormat: Type.Optional(
-      Type.Enum(['text', 'base64', 'ignore'], {
-        description: 'How message keys are read. A key that is not UTF-8 is rejected as `text`.',
+      Type.Enum(['text', 'base64', 'json', 'registry', 'ignore'], {
+        description:
+          'How message keys are read. A key that is not UTF-8 is rejected as `text`; as `json` and `registry`, text, numbers, true and false are keys as they are, anything else as JSON.',
         default: 'text',
       }),
     ),
+    registry: Type.Optional(registryOption),
   }),
   times: ['arrival', 'kafka'],
   replays: true,
@@ -63,6 +74,8 @@ export const kafkaSource = defineSource({
     checkConnection(options, check);
     checkTopics(options, check);
     checkStart(options.start, check);
+    checkRegistry(options.registry, check);
+    checkReading(options, check);
   },
   examples: [
     {
@@ -87,6 +100,15 @@ export const kafkaSource = defineSource({
       },
     },
     {
+      title: 'Avro values, as a schema registry describes them',
+      options: {
+        brokers: '127.0.0.1:9092',
+        topic: 'readings',
+        start: 'group',
+        registry: { url: 'http://127.0.0.1:8081' },
+      },
+    },
+    {
       title: 'All topics of sensors, also those that come later, from the first of November on',
       options: {
         brokers: '127.0.0.1:9092',
@@ -99,6 +121,28 @@ export const kafkaSource = defineSource({
   open: (options, context) => openSource(options, context),
 });
 
+const readingOf = ({ url, username, password }: RegistryOptions) => ({
+  url,
+  ...(username !== undefined && { username }),
+  ...(password && { password }),
+});
+
+function checkReading(
+  { registry, keyFormat, format = 'json' }: { registry?: unknown; keyFormat?: string; format?: string },
+  check: TypeCheck,
+): void {
+  if (registry !== undefined && format !== 'json') {
+    check.problem(
+      ['format'],
+      `With \`registry\`, schemas say how values are read, and not \`format: ${format}\`.`,
+      'Leave `format` out.',
+    );
+  }
+  if (registry === undefined && keyFormat === 'registry') {
+    check.problem(['keyFormat'], '`keyFormat: registry` needs a `registry`.', 'Add `registry: { url: … }`.');
+  }
+}
+
 /**
  * Writes records to Kafka as JSON, durable at all replicas, in order per key. Waits for a broker that is away; refuses what the
  * topic never takes; after a crash, what was written since the last checkpoint is written again with the same `penstock-id`.
@@ -110,6 +154,8 @@ export const kafkaSink = defineSink({
     'A key is written as text, numbers and booleans as JSON. Its partition is the one that a Java producer chooses, unless a `partition` step has chosen. ' +
     "Each record carries a header `penstock-id`, the same text for the same result after any restart, and its event time as the record's timestamp. The value `null` is " +
     'a tombstone; bytes (`format: bytes`) are written as they are.\n\n' +
+    'With `registry` and `value`, values are written by a schema, behind its id (the wire format of Confluent and Java). The registry is asked as the sink opens, and a schema that it does not take ends the start, in its own words. ' +
+    'A value that does not fit is refused, with the names of its fields; so are NaN in JSON and whole numbers beyond 2^53. Fields that the schema does not have are left out. `null` stays a tombstone.\n\n' +
     'A topic that keeps records for a length of time (`retention.ms`, a week by default) deletes them by that timestamp: results for old event times are gone ' +
     'within minutes. Give such a topic `message.timestamp.type=LogAppendTime`, or a longer retention.\n\n' +
     'A write is confirmed when all in-sync replicas have it (`acks=all`, idempotent producer). A broker that is away is waited for, in order per key. ' +
@@ -140,12 +186,27 @@ export const kafkaSink = defineSink({
       compression: Type.Optional(
         Type.Enum([...codecNames], { description: 'How batches are compressed.', default: 'none' }),
       ),
+      registry: Type.Optional(registryWritingOption),
+      value: Type.Optional(
+        schemaFileOption('Write values by this schema, with its id in the registry before them. Default: JSON.'),
+      ),
+      keyAs: Type.Optional(schemaFileOption('Write keys by this schema, with its id in the registry before them.')),
       createTopic: Type.Optional(
         Type.Object(
           {
             partitions: Type.Integer({ description: 'Number of partitions.', minimum: 1 }),
             replication: Type.Optional(
               Type.Integer({ description: 'Copies of each partition; 3 in production.', minimum: 1, default: 1 }),
+            ),
+            config: Type.Optional(
+              Type.Record(
+                Type.String({ minLength: 1 }),
+                Type.Union([Type.String(), Type.Number(), Type.Boolean()], { description: 'Its value.' }),
+                {
+                  description: 'Settings of the topic, as Kafka names them.',
+                  examples: [{ 'retention.ms': 86_400_000, 'cleanup.policy': 'compact' }],
+                },
+              ),
             ),
           },
           { additionalProperties: false, description: 'Make the topic if it is not there.' },
@@ -158,6 +219,18 @@ export const kafkaSink = defineSink({
     {
       title: 'Keyed by generatorID',
       options: { brokers: '127.0.0.1:9092', topic: 'kafka_downsampled', key: 'generatorID' },
+    },
+    {
+      title: 'As Avro, with the schema in a registry, to a topic that is made if it is not there',
+      options: {
+        brokers: '127.0.0.1:9092',
+        topic: 'readings',
+        key: 'generatorID',
+        registry: { url: 'http://127.0.0.1:8081' },
+        value: { avro: './reading.avsc' },
+        compression: 'zstd',
+        createTopic: { partitions: 6, replication: 3, config: { 'retention.ms': 604_800_000 } },
+      },
     },
     {
       title: 'Each MQTT topic to the Kafka topic of the same name',
@@ -177,9 +250,14 @@ export const kafkaSink = defineSink({
       if (problem) check.problem(['topic'], `\`${topic}\` is no name for a Kafka topic: ${problem}.`);
     }
     if (key !== undefined) check.expression(['key']);
+    checkRegistry(options.registry, check);
+    if (options.registry === undefined && (options.value || options.keyAs)) {
+      const what = options.value ? 'value' : 'keyAs';
+      check.problem([what], `\`${what}\` needs a schema registry.`, 'Add `registry: { url: … }`.');
+    }
     for (const name of Object.keys(headers ?? {})) check.expression(['headers', name]);
   },
-  readBack: ({ brokers, ssl, sasl, topic }) =>
+  readBack: ({ brokers, ssl, sasl, topic, registry, value, keyAs }) =>
     topic.includes('{')
       ? undefined
       : {
@@ -189,6 +267,8 @@ export const kafkaSink = defineSink({
             brokers,
             ...(ssl !== undefined && { ssl }),
             ...(sasl && { sasl }),
+            ...(registry && value && { registry: readingOf(registry) }),
+            ...(keyAs && { keyFormat: value ? 'registry' : 'base64' }),
             topic,
             time: { from: 'kafka', maxFuture: '36500d' },
           },

@@ -1,6 +1,15 @@
 import { isUtf8 } from 'node:buffer';
-import type { Batch, Meta, PullLimits, RawRecord, SourcePartition } from '../../src/operator.ts';
+import {
+  type Batch,
+  type Key,
+  type Meta,
+  type PullLimits,
+  type RawRecord,
+  RejectError,
+  type SourcePartition,
+} from '../../src/operator.ts';
 import type { Fetched, FetchedRecord, TopicPartition } from './driver.ts';
+import { keyOf, type RegistryDecoder } from './registry-decoder.ts';
 
 /** What an intake asks of its surroundings. */
 export interface IntakeHost {
@@ -9,9 +18,21 @@ export interface IntakeHost {
   /** There is room again. */
   onRoom(partition: TopicPartition): void;
   now(): number;
-  readonly keyFormat: 'text' | 'base64' | 'ignore';
+  /** What ends the run, in its form. */
+  asError(error: unknown): unknown;
+  readonly keyFormat: KeyFormat;
+  /** Values, and keys where their format says so, were written with a schema registry. */
+  readonly decoder?: RegistryDecoder | undefined;
 }
 
+export type KeyFormat = 'text' | 'base64' | 'json' | 'registry' | 'ignore';
+
+/** A batch, and the records it is made of. */
+interface Taken extends Batch {
+  readonly raw: readonly FetchedRecord[];
+}
+
+const noBytes = Buffer.alloc(0);
 /** So many fetches wait for the engine before the partition is paused: one to work on while the next one comes. */
 const mostWaiting = 2;
 
@@ -34,7 +55,7 @@ export class Intake implements SourcePartition, TopicPartition {
   #end: number;
   #ended = false;
   #full = false;
-  #pulling: { limits: PullLimits; resolve: (batch: Batch | null) => void } | undefined;
+  #pulling: { limits: PullLimits; resolve: (batch: Taken | null) => void } | undefined;
 
   constructor(
     { topic, partition }: TopicPartition,
@@ -82,10 +103,23 @@ export class Intake implements SourcePartition, TopicPartition {
   }
 
   pull(limits: PullLimits): Promise<Batch | null> {
-    return new Promise((resolve) => {
+    const taken = new Promise<Taken | null>((resolve) => {
       this.#pulling = { limits, resolve };
       this.#serve();
     });
+    const { decoder } = this.#host;
+    return decoder === undefined ? taken : this.#prepared(taken, decoder);
+  }
+
+  async #prepared(taken: Promise<Taken | null>, decoder: RegistryDecoder): Promise<Batch | null> {
+    const batch = await taken;
+    try {
+      if (batch !== null) await decoder.prepare(batch.raw);
+    } catch (error) {
+      if (this.#ended) return null;
+      throw this.#host.asError(error);
+    }
+    return batch;
   }
 
   /** Drops what waits and answers an open pull with `null`: the partition is not ours any more, or the run ends. */
@@ -108,7 +142,9 @@ export class Intake implements SourcePartition, TopicPartition {
       if (!this.#ended && !this.#bounded && !moved) return;
       this.#pulling = undefined;
       this.#handed = this.#expected;
-      pulling.resolve(moved && !this.#ended ? { length: 0, next: this.#expected, read: () => undefined } : null);
+      pulling.resolve(
+        moved && !this.#ended ? { length: 0, next: this.#expected, raw: [], read: () => undefined } : null,
+      );
       return;
     }
     this.#pulling = undefined;
@@ -138,21 +174,15 @@ class Waiting {
   readonly #records: readonly FetchedRecord[];
   readonly #next: number;
   readonly #arrival: number;
-  readonly #keyFormat: IntakeHost['keyFormat'];
+  readonly #host: IntakeHost;
   #at = 0;
 
-  constructor(
-    topic: string,
-    records: readonly FetchedRecord[],
-    next: number,
-    arrival: number,
-    { keyFormat }: IntakeHost,
-  ) {
+  constructor(topic: string, records: readonly FetchedRecord[], next: number, arrival: number, host: IntakeHost) {
     this.topic = { topic };
     this.#records = records;
     this.#next = next;
     this.#arrival = arrival;
-    this.#keyFormat = keyFormat;
+    this.#host = host;
   }
 
   get empty(): boolean {
@@ -160,7 +190,7 @@ class Waiting {
   }
 
   /** The next records within the limits, but one at least. */
-  take({ records, bytes }: PullLimits): Batch {
+  take({ records, bytes }: PullLimits): Taken {
     const from = this.#at;
     const most = Math.min(this.#records.length, from + records);
     let size = sizeOf(this.#records[from]!);
@@ -175,24 +205,20 @@ class Waiting {
     return {
       length: to - from,
       next,
+      raw: this.#records.slice(from, to),
       read: (index, into) => this.#read(this.#records[from + index]!, into),
     };
   }
 
   #read(record: FetchedRecord, into: RawRecord): void {
     const { value } = record;
-    if (value === null) {
-      into.value = null;
-      into.decoded = true;
-      into.start = 0;
-      into.end = 0;
-    } else {
-      into.data = value;
-      into.start = 0;
-      into.end = value.length;
-      into.decoded = false;
-    }
     into.refused = undefined;
+    into.data = value ?? noBytes;
+    into.start = 0;
+    into.end = into.data.length;
+    into.decoded = value === null;
+    into.value = null;
+    if (value !== null && this.#host.decoder !== undefined) this.#decode(value, this.#host.decoder, into);
     into.key = this.#key(record, into);
     const timestamp = Number(record.timestamp);
     into.timestamp = timestamp >= 0 ? timestamp : Number.NaN;
@@ -202,15 +228,51 @@ class Waiting {
     into.meta = metaOf(this.topic, record.headers);
   }
 
-  #key({ key }: FetchedRecord, into: RawRecord): string | undefined {
-    if (key === null || key === undefined || this.#keyFormat === 'ignore') return undefined;
-    if (this.#keyFormat === 'base64') return key.toString('base64');
+  #decode(value: Buffer, decoder: RegistryDecoder, into: RawRecord): void {
+    const found = orRefused(into, () => decoder.value(value));
+    if (found === undefined) return;
+    if ('json' in found) {
+      into.data = found.json;
+      into.end = found.json.length;
+    } else {
+      into.value = found.value;
+      into.decoded = true;
+    }
+  }
+
+  #key({ key }: FetchedRecord, into: RawRecord): Key | undefined {
+    const { keyFormat, decoder } = this.#host;
+    if (key === null || key === undefined || keyFormat === 'ignore') return undefined;
+    if (keyFormat === 'base64') return key.toString('base64');
+    if (keyFormat === 'registry') return orRefused(into, () => decoder!.key(key));
     // Decoding would replace what is not UTF-8, and different keys would become one.
-    if (isUtf8(key)) return key.toString('utf8');
-    into.refused = {
-      code: 'key-invalid',
-      message: 'The message key is not UTF-8 text. Set `keyFormat` of the source to `base64`, or to `ignore`.',
-    };
+    if (!isUtf8(key)) {
+      into.refused ??= {
+        code: 'key-invalid',
+        message: 'The message key is not UTF-8 text. Set `keyFormat` of the source to `base64`, or to `ignore`.',
+      };
+      return undefined;
+    }
+    const text = key.toString('utf8');
+    return keyFormat === 'json' ? orRefused(into, () => jsonKey(text)) : text;
+  }
+}
+
+function jsonKey(text: string): Key {
+  try {
+    return keyOf(JSON.parse(text));
+  } catch {
+    throw new RejectError('key-invalid', 'The message key is not JSON. Set `keyFormat` of the source to `text`.');
+  }
+}
+
+/** What was read, or `undefined`, and the record is refused: the first reason stays. */
+function orRefused<T>(into: RawRecord, read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof RejectError)) throw error;
+    into.refused ??= { code: error.code, message: error.message };
     return undefined;
   }
 }
@@ -225,7 +287,13 @@ function metaOf(plain: Meta, headers: FetchedRecord['headers']): Meta {
   if (names.length === 0) return plain;
   const texts: [string, string | string[]][] = names.map((name) => {
     const value = headers[name];
-    return [name, Array.isArray(value) ? value.map(String) : String(value ?? '')];
+    return [name, Array.isArray(value) ? value.map(headerText) : headerText(value ?? '')];
   });
   return { topic: plain.topic!, headers: Object.fromEntries(texts) };
+}
+
+// Headers are text; bytes that are none would be lost.
+function headerText(value: Buffer | string): string {
+  if (typeof value === 'string' || isUtf8(value)) return String(value);
+  return `base64:${value.toString('base64')}`;
 }

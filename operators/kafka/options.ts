@@ -1,5 +1,6 @@
 import { path, type Secret, secret, Type, type TypeCheck } from '../../src/operator.ts';
 import type { Compression } from './codecs.ts';
+import type { RegistryWriting, SchemaFile } from './registry-options.ts';
 
 /** Options that the source and the sink share: where the brokers are and how to get in. */
 export const connectionOptions = {
@@ -161,5 +162,12 @@ export interface SinkOptions extends Connection {
   readonly key?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly compression?: Compression;
-  readonly createTopic?: { readonly partitions: number; readonly replication?: number };
+  readonly registry?: RegistryWriting;
+  readonly value?: SchemaFile;
+  readonly keyAs?: SchemaFile;
+  readonly createTopic?: {
+    readonly partitions: number;
+    readonly replication?: number;
+    readonly config?: Readonly<Record<string, string | number | boolean>>;
+  };
 }

@@ -14,6 +14,8 @@ import { type Driver, type Outgoing, Trouble, type Writer } from './driver.ts';
 import { openKafkajs } from './kafkajs.ts';
 import { Lane } from './lane.ts';
 import { type SinkOptions, topicProblem } from './options.ts';
+import { Registry } from './registry.ts';
+import { RegistryEncoder } from './registry-encoder.ts';
 import { Topics } from './topics.ts';
 import { KafkaTransaction } from './transactions.ts';
 
@@ -33,7 +35,10 @@ export async function openSink(
     const topics = new Topics(driver, writer, options, context, !fixed);
     // Within a transaction Kafka has answered before: what is away now is waited for.
     if (fixed) await (context.transaction ? topics.partitions(options.topic) : topics.require(options.topic));
-    return new KafkaSink(options, topics, context);
+    const encoders = await openEncoders(options, context);
+    // Said before anything is read: the registry does not take the schema.
+    if (fixed) for (const encoder of [encoders.key, encoders.value]) await encoder?.head(options.topic);
+    return new KafkaSink(options, topics, encoders, context);
   } catch (error) {
     throw error instanceof Trouble ? new RunError(error.message, { where: context.id, cause: error.cause }) : error;
   }
@@ -48,14 +53,36 @@ function openWriter(
   return driver.write({ compression });
 }
 
+interface Encoders {
+  readonly key?: RegistryEncoder;
+  readonly value?: RegistryEncoder;
+}
+
+async function openEncoders({ registry, value, keyAs }: SinkOptions, context: SinkContext): Promise<Encoders> {
+  if (registry === undefined) return {};
+  const at = { at: new Registry(registry, context), options: registry };
+  return {
+    ...(keyAs && { key: await RegistryEncoder.open('key', keyAs, at, context.ports) }),
+    ...(value && { value: await RegistryEncoder.open('value', value, at, context.ports) }),
+  };
+}
+
+/** What stands before the key and the value of a topic's records. */
+interface Heads {
+  readonly key: Buffer | undefined;
+  readonly value: Buffer | undefined;
+}
+
 class KafkaSink implements OpenSink {
   readonly #topics: Topics;
   readonly #context: SinkContext;
   readonly #topic: Render;
   readonly #key: (record: StreamRecord) => Key | undefined;
   readonly #headers: readonly (readonly [string, Render])[];
+  readonly #encoders: Encoders;
 
-  constructor(options: SinkOptions, topics: Topics, context: SinkContext) {
+  constructor(options: SinkOptions, topics: Topics, encoders: Encoders, context: SinkContext) {
+    this.#encoders = encoders;
     this.#topics = topics;
     this.#context = context;
     this.#topic = options.topic.includes('{') ? compileTemplate(options.topic) : () => options.topic;
@@ -78,6 +105,7 @@ class KafkaSink implements OpenSink {
   async #sort(records: readonly StreamRecord[], refused: Refused[]): Promise<Lane[]> {
     const lanes = new Map<string, Lane>();
     const counts = new Map<string, number | string>();
+    const heads = new Map<string, Heads>();
     // Records without a key go together to one partition, another one for each write.
     const chance = this.#context.ports.random();
     for (let index = 0; index < records.length; index++) {
@@ -87,7 +115,9 @@ class KafkaSink implements OpenSink {
         const count = counts.get(topic) ?? (await this.#topics.partitions(topic));
         counts.set(topic, count);
         if (typeof count === 'string') throw new RejectError('sink-refused', count);
-        const outgoing = this.#encode(record);
+        const head = heads.get(topic) ?? (await this.#headsOf(topic));
+        heads.set(topic, head);
+        const outgoing = this.#encode(record, head);
         const partition = choosePartition(record, outgoing.key, count, chance, topic);
         const name = `${topic}/${partition}`;
         const lane = lanes.get(name) ?? new Lane(topic, partition);
@@ -108,17 +138,31 @@ class KafkaSink implements OpenSink {
     throw new RejectError('sink-refused', `\`topic\` gave a name that Kafka does not take: ${problem}.`);
   }
 
-  #encode(record: StreamRecord): Outgoing {
+  async #headsOf(topic: string): Promise<Heads> {
+    const { key, value } = this.#encoders;
+    try {
+      return { key: await key?.head(topic), value: await value?.head(topic) };
+    } catch (error) {
+      throw error instanceof Trouble ? new RunError(error.message, { where: this.#context.id, cause: error }) : error;
+    }
+  }
+
+  #encode(record: StreamRecord, heads: Heads): Outgoing {
     const key = this.#key(record);
+    const { value } = record;
     const headers: Record<string, string> = { [idHeader]: this.#context.recordId(record) };
     for (const [name, render] of this.#headers) headers[name] = render(record);
     return {
-      key: key === undefined ? null : Buffer.from(typeof key === 'string' ? key : JSON.stringify(key)),
-      value: encodeValue(record.value),
+      key: key === undefined ? null : heads.key ? this.#encoders.key!.encode(heads.key, key) : encodeKey(key),
+      value: heads.value && value !== null ? this.#encoders.value!.encode(heads.value, value) : encodeValue(value),
       headers,
       ...(record.time >= 0 && Number.isFinite(record.time) && { timestamp: String(Math.trunc(record.time)) }),
     };
   }
+}
+
+function encodeKey(key: Key): Buffer {
+  return Buffer.from(typeof key === 'string' ? key : JSON.stringify(key));
 }
 
 function choosePartition(

@@ -1,8 +1,18 @@
-import { type OpenSource, type Position, RunError, type SourceContext, TransactionError } from '../../src/operator.ts';
+import {
+  type OpenSource,
+  type Position,
+  RunError,
+  type SourceContext,
+  sizeBytes,
+  TransactionError,
+} from '../../src/operator.ts';
 import { type Driver, type Fetched, type Reader, type ReaderEvents, type TopicPartition, Trouble } from './driver.ts';
-import { Intake, type IntakeHost } from './intake.ts';
+import { Intake, type IntakeHost, type KeyFormat } from './intake.ts';
 import { openKafkajs } from './kafkajs.ts';
 import type { Connection } from './options.ts';
+import { Registry } from './registry.ts';
+import { RegistryDecoder } from './registry-decoder.ts';
+import type { RegistryOptions } from './registry-options.ts';
 import { findPlaces, gone, offsetsAt, type Place, type Start, type Starting } from './start.ts';
 import { lookMs, matching, namedTopics, patternOf, type TopicChoice } from './subscription.ts';
 
@@ -10,7 +20,9 @@ export interface SourceOptions extends Connection, TopicChoice {
   readonly group?: string;
   readonly start?: Start;
   readonly until?: 'end';
-  readonly keyFormat?: IntakeHost['keyFormat'];
+  readonly keyFormat?: KeyFormat;
+  readonly registry?: RegistryOptions;
+  readonly maxPayload?: string;
 }
 
 const firstWaitMs = 200;
@@ -42,12 +54,19 @@ export async function openSource(
   }
 }
 
+function decoderOf({ registry, keyFormat, maxPayload = '1MiB' }: SourceOptions, context: SourceContext) {
+  if (registry === undefined) return undefined;
+  const wanted = { maxBytes: sizeBytes(maxPayload), keys: keyFormat === 'registry' };
+  return new RegistryDecoder(new Registry(registry, context), wanted, () => context.ports.clock.now());
+}
+
 function asRunError(error: unknown, where: string): unknown {
   return error instanceof Trouble ? new RunError(error.message, { where, cause: error.cause }) : error;
 }
 
 class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
-  readonly keyFormat: IntakeHost['keyFormat'];
+  readonly keyFormat: KeyFormat;
+  readonly decoder: RegistryDecoder | undefined;
   readonly #options: SourceOptions;
   /** What is read: with a pattern it grows. */
   #topics: readonly string[] = [];
@@ -72,6 +91,7 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
 
   constructor(options: SourceOptions, driver: Driver, context: SourceContext) {
     this.keyFormat = options.keyFormat ?? 'text';
+    this.decoder = decoderOf(options, context);
     this.#options = options;
     this.#driver = driver;
     this.#context = context;
@@ -106,6 +126,10 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
 
   now(): number {
     return this.#context.ports.clock.now();
+  }
+
+  asError(error: unknown): unknown {
+    return asRunError(error, this.#context.id);
   }
 
   onRoom(partition: TopicPartition): void {

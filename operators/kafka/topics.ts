@@ -79,8 +79,9 @@ export class Topics {
   async #create(topic: string): Promise<void> {
     const { createTopic } = this.#options;
     if (!createTopic) return;
-    const { partitions, replication = 1 } = createTopic;
-    await this.#driver.admin((admin) => admin.create(topic, partitions, replication));
+    const { partitions, replication = 1, config = {} } = createTopic;
+    const settings = Object.fromEntries(Object.entries(config).map(([name, value]) => [name, String(value)]));
+    await this.#driver.admin((admin) => admin.create(topic, partitions, replication, settings));
   }
 
   async #count(topic: string): Promise<number> {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Trouble } from '../../operators/kafka/driver.ts';
-import { Intake } from '../../operators/kafka/intake.ts';
+import { Intake, type KeyFormat } from '../../operators/kafka/intake.ts';
 import { openSource, type SourceOptions } from '../../operators/kafka/source.ts';
 import { RawRecord } from '../../src/operator.ts';
 import { systemPorts } from '../../src/ports/system.ts';
@@ -308,13 +308,14 @@ describe('what is handed over', () => {
 });
 
 describe('one partition', () => {
-  const host = (keyFormat: 'text' | 'base64' | 'ignore' = 'text') => ({
+  const host = (keyFormat: KeyFormat = 'text') => ({
     live: true,
     onRoom: () => {},
     now: () => 7,
+    asError: (error: unknown) => error,
     keyFormat,
   });
-  const read = async (record: ReturnType<typeof fetchedRecord>, keyFormat?: 'text' | 'base64' | 'ignore') => {
+  const read = async (record: ReturnType<typeof fetchedRecord>, keyFormat?: KeyFormat) => {
     const intake = new Intake({ topic: 't', partition: 0 }, { start: 0, end: 1, known: true }, host(keyFormat));
     intake.offer({ topic: 't', partition: 0, from: 0, records: [record], next: 1, end: 1 }, 77);
     const raw = new RawRecord();
@@ -323,10 +324,14 @@ describe('one partition', () => {
   };
 
   test('key, timestamp, headers and arrival are read', async () => {
-    const headers = { one: Buffer.from('1'), many: [Buffer.from('a'), Buffer.from('b')] };
+    const headers = {
+      one: Buffer.from('1'),
+      many: [Buffer.from('a'), Buffer.from('b')],
+      trace: Buffer.from([0xff, 1]),
+    };
     const raw = await read(fetchedRecord(0, 0, { key: Buffer.from('größe'), headers }));
     expect(raw).toMatchObject({ key: 'größe', timestamp: 1_000, arrival: 77, offset: 0, decoded: false });
-    expect(raw.meta).toEqual({ topic: 't', headers: { one: '1', many: ['a', 'b'] } });
+    expect(raw.meta).toEqual({ topic: 't', headers: { one: '1', many: ['a', 'b'], trace: 'base64:/wE=' } });
   });
 
   test('a tombstone is a value, not poison; without key and timestamp there are none', async () => {
@@ -340,6 +345,22 @@ describe('one partition', () => {
     expect((await read(record)).refused?.code).toBe('key-invalid');
     expect(await read(record, 'base64')).toMatchObject({ key: '//4=', refused: undefined });
     expect(await read(record, 'ignore')).toMatchObject({ key: undefined, refused: undefined });
+  });
+
+  test.each([
+    ['7', 7],
+    ['"a"', 'a'],
+    ['true', true],
+    ['{"b":1,"a":[2]}', '{"b":1,"a":[2]}'],
+  ])('a JSON key %s is the key %o', async (text, key) => {
+    expect(await read(fetchedRecord(0, 0, { key: Buffer.from(text) }), 'json')).toMatchObject({
+      key,
+      refused: undefined,
+    });
+  });
+
+  test('a key that is not JSON is refused as `json`', async () => {
+    expect((await read(fetchedRecord(0, 0), 'json')).refused).toMatchObject({ code: 'key-invalid' });
   });
 
   test('it is caught up when all is pulled, the end is reached, and the broker answers', async () => {
