@@ -17,6 +17,7 @@ import {
   StreamRecord,
 } from '../../src/operator.ts';
 import { systemPorts } from '../../src/ports/system.ts';
+import { watchForSecrets } from '../secrets.ts';
 
 /** Waits until something holds; fails with its name when it does not within the time. */
 export async function until(what: string, holds: () => boolean | Promise<boolean>, timeoutMs = 20_000): Promise<void> {
@@ -38,6 +39,7 @@ export function keepingLog(): Log & {
   const fields: (Record<string, unknown> | undefined)[] = [];
   const at = (level: string) => (message: string, more?: Record<string, unknown>) => {
     lines.push(`${level}: ${message}`);
+    watchForSecrets('logged', `${message} ${JSON.stringify(more)}`);
     fields.push(more);
   };
   return { lines, fields, debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { watchForSecrets } from '../secrets.ts';
 
 const main = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 
@@ -28,9 +29,11 @@ export class Penstock {
     process.once('exit', () => child.kill('SIGKILL'));
     child.stdout.on('data', (text) => {
       this.stdout += text;
+      watchForSecrets('printed', this.stdout);
     });
     child.stderr.on('data', (text) => {
       this.stderr += text;
+      watchForSecrets('printed', this.stderr);
     });
     this.#exit = new Promise((resolve) => child.on('exit', (code, signal) => resolve(code ?? signal ?? 'gone')));
     return this;

@@ -8,12 +8,15 @@ import {
   type SourceContext,
   type SourcePartition,
 } from '../../src/operator.ts';
+import { watchForSecrets } from '../secrets.ts';
 
 /** A log that keeps its lines. */
 export function keepingLog(): Log & { readonly lines: { level: string; message: string; fields: unknown }[] } {
   const lines: { level: string; message: string; fields: unknown }[] = [];
-  const at = (level: string) => (message: string, fields?: Record<string, unknown>) =>
-    void lines.push({ level, message, fields });
+  const at = (level: string) => (message: string, fields?: Record<string, unknown>) => {
+    lines.push({ level, message, fields });
+    watchForSecrets('logged', `${message} ${JSON.stringify(fields)}`);
+  };
   return { lines, debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }
 

@@ -1,12 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { defineConfig } from 'rolldown';
+import { build } from 'rolldown';
 
 // The command line in a few files instead of some 800, which take Node a second to find and read. Libraries that have binaries, or that only
 // some topologies need, are loaded from where they are installed.
 const apart = ['kafkajs', 'kafkajs-snappy', 'mqtt', 'aedes', 'lmdb', 'msgpackr', 'lz4-napi', 'fast-check', 'postgres', 'hono'];
 
-export default defineConfig({
+await build({
   input: 'dist/src/cli/main.js',
   platform: 'node',
   external: (id) => id.startsWith('node:') || [...apart, '@bokuweb', '@kafkajs', '@hono', '@influxdata'].includes(packageOf(id)),
