@@ -17,6 +17,7 @@ import { lag } from './lag/index.ts';
 import { lookup } from './lookup/index.ts';
 import { map } from './map/index.ts';
 import { merge } from './merge/index.ts';
+import { meta } from './meta/index.ts';
 import { mqttSink, mqttSource } from './mqtt/index.ts';
 import { mqttServerSource } from './mqtt-server/index.ts';
 import { partition } from './partition/index.ts';
@@ -30,6 +31,7 @@ import { simulateSource } from './simulate/index.ts';
 import { sort } from './sort/index.ts';
 import { throttle } from './throttle/index.ts';
 import { validate } from './validate/index.ts';
+import { value } from './value/index.ts';
 import { window } from './window/index.ts';
 import { windowLast } from './window-last/index.ts';
 
@@ -54,6 +56,7 @@ export {
   lookup,
   map,
   merge,
+  meta,
   mqttServerSource,
   mqttSink,
   mqttSource,
@@ -68,6 +71,7 @@ export {
   sort,
   throttle,
   validate,
+  value,
   window,
   windowLast,
 };
@@ -97,6 +101,7 @@ export const steps = {
   lookup: lookup,
   map: map,
   merge: merge,
+  meta: meta,
   partition: partition,
   pipe: pipe,
   process: process,
@@ -105,6 +110,7 @@ export const steps = {
   sort: sort,
   throttle: throttle,
   validate: validate,
+  value: value,
   window: window,
   windowLast: windowLast,
 };
@@ -142,6 +148,7 @@ export const catalogue: readonly Definition[] = [
   lookup,
   map,
   merge,
+  meta,
   mqttSource,
   mqttSink,
   mqttServerSource,
@@ -156,6 +163,7 @@ export const catalogue: readonly Definition[] = [
   sort,
   throttle,
   validate,
+  value,
   window,
   windowLast,
 ];

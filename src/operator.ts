@@ -130,6 +130,7 @@ export interface ExampleRecord {
   readonly time?: number;
   readonly value: unknown;
   readonly partition?: number;
+  readonly meta?: Meta;
   readonly window?: { readonly start: number; readonly end: number };
   /** Going in: the stream it comes from, when that is a further input of the step. Coming out: the stream it is sent to. */
   readonly stream?: string;

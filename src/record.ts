@@ -94,6 +94,11 @@ export class StreamRecord<T = Data> {
     return new StreamRecord(value, key, time, offset, meta, window, undefined, origin, part);
   }
 
+  withMeta(meta: Meta): StreamRecord<T> {
+    const { value, key, time, offset, window, partition, origin, part } = this;
+    return new StreamRecord(value, key, time, offset, meta, window, partition, origin, part);
+  }
+
   withPartition(partition: number): StreamRecord<T> {
     return new StreamRecord(
       this.value,

@@ -12,13 +12,13 @@ const examples = catalogue.flatMap((definition) =>
     name: `${definition.kind} ${definition.name}: ${example.title}`,
   })),
 );
-const record = ({ value, key, time, partition, window }: ExampleRecord, offset: number) =>
+const record = ({ value, key, time, partition, meta, window }: ExampleRecord, offset: number) =>
   new StreamRecord(
     value,
     key,
     time ?? Number.NaN,
     offset,
-    undefined,
+    meta,
     window && { ...window, step: 'before', label: window.end, pane: 'final', seq: 0 },
     partition,
     'in/0',
@@ -26,12 +26,13 @@ const record = ({ value, key, time, partition, window }: ExampleRecord, offset: 
 
 /** Only what the example speaks of: a step may set more than its page wants to show. */
 function shown(found: StreamRecord, wanted: ExampleRecord | undefined): ExampleRecord {
-  const { value, key, time, partition, window } = found;
+  const { value, key, time, partition, meta, window } = found;
   return {
     value,
     ...(wanted?.key !== undefined && { key: key! }),
     ...(wanted?.time !== undefined && { time }),
     ...(wanted?.partition !== undefined && { partition: partition! }),
+    ...(wanted?.meta && meta && { meta }),
     ...(wanted?.window && window && { window: { start: window.start, end: window.end } }),
   };
 }

@@ -61,7 +61,8 @@ export interface Reader {
 export interface Outgoing {
   readonly key: Buffer | null;
   readonly value: Buffer | null;
-  readonly headers: Readonly<Record<string, string>>;
+  /** A header with several values is written as often. */
+  readonly headers: Readonly<Record<string, string | readonly string[]>>;
   /** ms since the epoch as decimal text; the time of sending when there is none. */
   readonly timestamp?: string;
 }

@@ -68,10 +68,12 @@ function putRecord(target: Target, { key, value, headers }: Outgoing, offsetDelt
   target.buffer(key);
   target.buffer(value);
   const names = Object.keys(headers);
-  target.integer(names.length);
+  target.integer(names.reduce((count, name) => count + valuesOf(headers[name]!).length, 0));
   for (const name of names) {
-    target.text(name);
-    target.text(headers[name]!);
+    for (const value of valuesOf(headers[name]!)) {
+      target.text(name);
+      target.text(value);
+    }
   }
   const length = target.at - lengthAt - 1;
   const more = lengthBytes(length) - 1;
@@ -80,6 +82,8 @@ function putRecord(target: Target, { key, value, headers }: Outgoing, offsetDelt
   target.integer(length);
   target.at += length;
 }
+
+const valuesOf = (value: string | readonly string[]) => (typeof value === 'string' ? [value] : value);
 
 function lengthBytes(length: number): number {
   let bytes = 1;

@@ -183,6 +183,13 @@ export const kafkaSink = defineSink({
           examples: [{ region: '{region}' }],
         }),
       ),
+      forwardHeaders: Type.Optional(
+        Type.Boolean({
+          description:
+            "The record's own headers (`meta.headers`) are written as well; those of `headers` stand over them.",
+          default: false,
+        }),
+      ),
       compression: Type.Optional(
         Type.Enum([...codecNames], { description: 'How batches are compressed.', default: 'none' }),
       ),

@@ -1,4 +1,4 @@
-import type { CompressionTypes, Message, Producer } from 'kafkajs';
+import type { CompressionTypes, IHeaders, Message, Producer } from 'kafkajs';
 import { codecNames } from './codecs.ts';
 import { type Outgoing, type TopicPartition, Trouble, type Writer, type WriterOptions } from './driver.ts';
 import type { Client } from './kafkajs.ts';
@@ -52,7 +52,8 @@ export class KafkajsWriter implements Writer {
 
   async send({ topic, partition }: TopicPartition, records: readonly Outgoing[]): Promise<void> {
     const producer = this.#producer;
-    const messages = records.map((record): Message => ({ ...record, partition }));
+    // The client only reads them.
+    const messages = records.map((record): Message => ({ ...record, headers: record.headers as IHeaders, partition }));
     try {
       await producer.send({ topic, messages, acks: -1, compression: this.#compression });
     } catch (error) {

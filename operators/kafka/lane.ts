@@ -69,6 +69,9 @@ function parcelOf(records: readonly Outgoing[], indexes: readonly number[]): Par
 /** What a record takes at most in a batch, uncompressed. */
 export function sizeOf({ key, value, headers }: Outgoing): number {
   let bytes = recordBytes + (key?.length ?? 0) + (value?.length ?? 0);
-  for (const name in headers) bytes += headerBytes + Buffer.byteLength(name) + Buffer.byteLength(headers[name]!);
+  for (const name in headers) {
+    const nameBytes = headerBytes + Buffer.byteLength(name);
+    for (const text of [headers[name]!].flat()) bytes += nameBytes + Buffer.byteLength(text);
+  }
   return bytes;
 }

@@ -161,6 +161,7 @@ export interface SinkOptions extends Connection {
   readonly topic: string;
   readonly key?: string;
   readonly headers?: Readonly<Record<string, string>>;
+  readonly forwardHeaders?: boolean;
   readonly compression?: Compression;
   readonly registry?: RegistryWriting;
   readonly value?: SchemaFile;

@@ -78,6 +78,7 @@ class KafkaSink implements OpenSink {
   readonly #context: SinkContext;
   readonly #topic: Render;
   readonly #key: (record: StreamRecord) => Key | undefined;
+  readonly #forwardsHeaders: boolean;
   readonly #headers: readonly (readonly [string, Render])[];
   readonly #encoders: Encoders;
 
@@ -87,6 +88,7 @@ class KafkaSink implements OpenSink {
     this.#context = context;
     this.#topic = options.topic.includes('{') ? compileTemplate(options.topic) : () => options.topic;
     this.#key = options.key === undefined ? (record) => record.key : fieldKey(options.key);
+    this.#forwardsHeaders = options.forwardHeaders ?? false;
     this.#headers = Object.entries(options.headers ?? {}).map(([name, text]) => [name, compileTemplate(text)]);
   }
 
@@ -150,7 +152,10 @@ class KafkaSink implements OpenSink {
   #encode(record: StreamRecord, heads: Heads): Outgoing {
     const key = this.#key(record);
     const { value } = record;
-    const headers: Record<string, string> = { [idHeader]: this.#context.recordId(record) };
+    const headers: Record<string, string | readonly string[]> = {
+      ...(this.#forwardsHeaders && record.meta?.headers),
+      [idHeader]: this.#context.recordId(record),
+    };
     for (const [name, render] of this.#headers) headers[name] = render(record);
     return {
       key: key === undefined ? null : heads.key ? this.#encoders.key!.encode(heads.key, key) : encodeKey(key),

@@ -32,7 +32,7 @@ export const mqttSource = defineSource({
     'All that the broker lets be in flight (Mosquitto: 20, `max_inflight_messages`) shares one sync of the disk: a larger number there makes it faster.\n\n' +
     'The session at the broker is kept under `clientId`. When the broker has lost it, a warning says so, as messages may be missing. While the journal is full (`journal.maxBytes`) or the ' +
     'disk is, nothing is read from the broker, and the connection stays. A broker that is down is waited for, with growing pauses; wrong credentials and a refused topic end the run.\n\n' +
-    'With `protocolVersion: 5` the user properties of a message are its headers, beside `contentType`, `responseTopic` and `correlationData` (as text, or in base64 when it is no UTF-8): ' +
+    'With `protocolVersion: 5` the user properties of a message are its headers, beside `contentType`, `responseTopic` and `correlationData` (as text, or `base64:` and its bytes when it is no UTF-8): ' +
     '`meta.headers.correlationData` in expressions, `time: { header: sent-at, unit: ms }` for event time. A message with more than 64 KiB of them is rejected.\n\n' +
     'A payload above `maxPayload` is rejected (`payload-too-large`); it is kept in full up to 16 MiB, and its first 64 KiB beyond. A message on a topic that matches none of `topics` is rejected (`topic-unknown`).',
   options: Type.Object({

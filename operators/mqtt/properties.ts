@@ -75,8 +75,8 @@ function fitting(name: string, text: string): string {
 }
 
 /**
- * What a message says of itself by MQTT 5, as headers: its user properties, and `contentType`, `responseTopic` and `correlationData` (as text, or in
- * base64 when it is no UTF-8), which stand over user properties of these names. `undefined` when there is none.
+ * What a message says of itself by MQTT 5, as headers: its user properties, and `contentType`, `responseTopic` and `correlationData` (as text, or
+ * `base64:` and its bytes when it is no UTF-8), which stand over user properties of these names. `undefined` when there is none.
  */
 export function headersOf({ properties }: IPublishPacket): Meta['headers'] | undefined {
   if (!properties) return undefined;
@@ -89,5 +89,5 @@ export function headersOf({ properties }: IPublishPacket): Meta['headers'] | und
 }
 
 function textOf(bytes: Buffer | undefined): string | undefined {
-  return bytes?.toString(isUtf8(bytes) ? 'utf8' : 'base64');
+  return bytes && (isUtf8(bytes) ? bytes.toString('utf8') : `base64:${bytes.toString('base64')}`);
 }

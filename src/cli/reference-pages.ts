@@ -123,8 +123,8 @@ function exampleText(name: string, { title, options, code, input, output, reject
   return parts.join('\n\n');
 }
 
-function recordText({ stream, key, time, value, partition, window }: ExampleRecord): string {
-  return JSON.stringify({ stream, key, time, value, partition, window });
+function recordText({ stream, key, time, value, partition, meta, window }: ExampleRecord): string {
+  return JSON.stringify({ stream, key, time, value, partition, meta, window });
 }
 
 function fenced(language: string, text: string): string {

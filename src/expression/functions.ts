@@ -1,6 +1,7 @@
 import { type ASTNode, type Environment, EvaluationError } from '@marcbachmann/cel-js';
 import type { Duration, UnsignedInt } from '@marcbachmann/cel-js/evaluator';
 import { RE2JS } from 're2js';
+import { registerTextFunctions } from './text-functions.ts';
 
 /** Items that one evaluation may visit in `map`, `filter`, `all`, `exists` and `exists_one`, all loops together. */
 export const maxItems = 100_000;
@@ -26,10 +27,11 @@ export function allowMixedLists(environment: Environment): void {
     .registerOperator('list<double> == list<int>: bool', never);
 }
 
-/** Adds what CEL lacks: mixed arithmetic, rounding, `min`, `max`, `coalesce`, more for text, and loops that count their items. */
+/** Adds what CEL lacks: mixed arithmetic, rounding, `min`, `max`, `coalesce`, more for text and time, and loops that count their items. */
 export function registerFunctions(environment: Environment): void {
   registerNumbers(environment);
   registerText(environment);
+  registerTextFunctions(environment, cachedPattern);
   registerConversions(environment);
   registerLoops(environment);
   for (const count of [2, 3, 4]) registerCoalesce(environment, count);
@@ -141,7 +143,9 @@ export function linearPattern(pattern: string): RE2JS {
 }
 
 // cel-js takes JavaScript's own RegExp, in which `(a+)+$` on 31 characters runs for two minutes.
-function matchesLinear(text: string, pattern: string): boolean {
+const matchesLinear = (text: string, pattern: string): boolean => cachedPattern(pattern).test(text);
+
+function cachedPattern(pattern: string): RE2JS {
   let compiled = patterns.get(pattern);
   if (compiled === undefined) {
     try {
@@ -153,7 +157,7 @@ function matchesLinear(text: string, pattern: string): boolean {
     if (patterns.size >= 1_000) patterns.clear();
     patterns.set(pattern, compiled);
   }
-  return compiled.test(text);
+  return compiled;
 }
 
 function registerLoops(environment: Environment): void {

@@ -17,7 +17,13 @@ const bytes = fc.option(
 const outgoing = fc.record({
   key: bytes,
   value: bytes,
-  headers: fc.dictionary(fc.constantFrom('a', 'penstock-id', 'größe'), fc.string(), { maxKeys: 2 }),
+  headers: fc.dictionary(
+    fc.constantFrom('a', 'penstock-id', 'größe'),
+    fc.oneof(fc.string(), fc.array(fc.string(), { maxLength: 3 })),
+    {
+      maxKeys: 2,
+    },
+  ),
   timestamp: fc.constantFrom('0', '1700000000000', '1600000000000', '9007199254740991'),
 }) satisfies fc.Arbitrary<Outgoing>;
 

@@ -49,6 +49,21 @@ describe('what is written', () => {
     ]);
   });
 
+  test("the record's own headers only where that is asked for, with all their values, and below those that are given", async () => {
+    const given = record({ fuel: 1 }, 'a').withMeta({
+      headers: { trace: ['x', 'y'], region: 'EU', 'penstock-id': 'old' },
+    });
+    const topic = new FakeTopic();
+    for (const forwardHeaders of [true, false]) {
+      const { sink } = await open(topic, { forwardHeaders, headers: { region: 'US' } });
+      await sink.write([given]);
+    }
+    expect(topic.stored.get('t/1')!.map(({ headers }) => headers)).toEqual([
+      { trace: ['x', 'y'], region: 'US', 'penstock-id': 's/0/0' },
+      { region: 'US', 'penstock-id': 's/0/0' },
+    ]);
+  });
+
   test('numbers and booleans as keys are JSON text; null is a tombstone; bytes stay as they are', async () => {
     const topic = new FakeTopic();
     topic.counts = () => 1;

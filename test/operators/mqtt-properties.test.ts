@@ -60,7 +60,7 @@ test('what a message says of itself by MQTT 5 is in its headers, also after a re
       responseTopic: 'reply',
       correlationData: 'request ü',
     },
-    { correlationData: '/wA=' },
+    { correlationData: 'base64:/wA=' },
     undefined,
   ];
   const read = async (from: SourceRun) =>
