@@ -347,6 +347,8 @@ export interface SourceContext {
   fail(error: Error): void;
   /** The durable log that makes a source replayable which is not. Its name is unique in the topology. */
   journal(name: string, options?: JournalSize): Promise<Journal>;
+  /** Opens a journal to read alone: one of this topology by its name, or any by the absolute path of its folder, which need not be there yet. */
+  readJournal(nameOrPath: string): Promise<JournalView>;
 }
 
 export interface OpenSource {
@@ -472,8 +474,17 @@ export interface Journal {
   close(): Promise<void>;
 }
 export interface JournalSize {
-  /** Appends wait while the journal is this large. */
+  /** Appends wait while the journal is this large, unless there is something trimmed that can go. */
   readonly maxBytes?: number;
+  /** What has been trimmed stays for so long after it came, in ms, as long as `maxBytes` leaves room for it. Default: it goes at once. */
+  readonly keepMs?: number;
+}
+/** A journal as one sees it who only reads, while another may write: records are shown once they are whole and durable. */
+export interface JournalView extends Pick<Journal, 'begin' | 'end' | 'read' | 'close'> {
+  /** Looks at what is there now: moves `begin` and `end` on. `read` does it too when it has to wait. */
+  refresh(): Promise<void>;
+  /** The first record that came at this time or later, in ms; `end` when there is none. */
+  offsetAt(arrival: number): Promise<number>;
 }
 export interface JournalRecord {
   readonly topic: string;
@@ -523,6 +534,11 @@ export interface SinkContext {
    * takes it back now. `undefined` when none is known, as for a sink that is new, and always where state lives with the source.
    */
   readonly position?: Position;
+  /**
+   * Opens the journal in a folder for writing, and makes it when there is none. Rejects with a RunError when another process writes it.
+   * Others may read it meanwhile.
+   */
+  journal(path: string, options?: JournalSize): Promise<Journal>;
 }
 
 export interface OpenSink {

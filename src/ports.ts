@@ -41,6 +41,11 @@ export interface Disk {
   remove(path: string): Promise<void>;
   /** `undefined` when there is no such file. */
   size(path: string): Promise<number | undefined>;
+  /**
+   * Takes a folder for one writer and gives what releases it. Throws a RunError that names the process which has it; one that is gone
+   * has it no longer. A disk without it is one process's own.
+   */
+  lock?(path: string): () => void;
   /** Makes a directory's own entries durable. */
   syncDirectory(path: string): Promise<void>;
 }

@@ -57,8 +57,9 @@ export async function start(plan: Plan, catalogue: Catalogue, options: StartOpti
       ports,
       log,
       ...(store && { store }),
-      openJournal: (name, limits) =>
-        openJournal(ports.disk, join(state, 'journal', name), { log, clock: ports.clock, trimsKept, ...limits }),
+      journals: join(state, 'journal'),
+      openJournal: (name, size) =>
+        openJournal(ports.disk, join(state, 'journal', name), { log, clock: ports.clock, trimsKept, ...size }),
       openBuffer: (sink, { folder, maxBytes, whenFull }) =>
         openBufferStore(
           ports.disk,

@@ -1,8 +1,8 @@
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { open } from 'lmdb';
+import { lockFolder } from '../ports/folder-lock.ts';
 import { openDiskStore } from './disk-store.ts';
-import { lockFolder } from './folder-lock.ts';
 
 /**
  * Writes the state file of a folder anew, without the pages that old state has left free in it; the new file takes the place of the old one

@@ -2,7 +2,14 @@ import { dirname, join } from 'node:path';
 import { RunError } from '../errors.ts';
 import type { Log } from '../operator.ts';
 import type { Disk, DiskFile } from '../ports.ts';
-import { checkFileHeader, fileHeader, fileHeaderBytes, scanRecords } from './journal-record.ts';
+import {
+  arrivalAt,
+  checkFileHeader,
+  fileHeader,
+  fileHeaderBytes,
+  recordHeaderBytes,
+  scanRecords,
+} from './journal-record.ts';
 
 /** One file of a journal. Its name is the offset of its first record. */
 export interface Segment {
@@ -10,6 +17,8 @@ export interface Segment {
   readonly path: string;
   /** Durable bytes. */
   size: number;
+  /** When its first record came, once that is known. */
+  first?: number;
 }
 
 const namePattern = /^(\d{16})\.log$/;
@@ -24,6 +33,11 @@ export async function listSegments(disk: Disk, directory: string): Promise<Segme
   await disk.mkdir(directory);
   await disk.syncDirectory(dirname(directory));
   await disk.syncDirectory(directory);
+  return findSegments(disk, directory);
+}
+
+/** The files of a journal that is there, in the order of their offsets, with the bytes they hold, durable or not. */
+export async function findSegments(disk: Disk, directory: string): Promise<Segment[]> {
   const segments: Segment[] = [];
   for (const name of await disk.list(directory)) {
     const base = namePattern.exec(name)?.[1];
@@ -33,6 +47,20 @@ export async function listSegments(disk: Disk, directory: string): Promise<Segme
     segments.push(segment);
   }
   return segments.sort((a, b) => a.base - b.base);
+}
+
+/** When the first record of a file came, in ms; `undefined` while it has none. */
+export async function firstArrival(disk: Disk, segment: Segment): Promise<number | undefined> {
+  if (segment.first !== undefined) return segment.first;
+  const file = await disk.open(segment.path, 'r');
+  try {
+    const head = Buffer.alloc(recordHeaderBytes);
+    if ((await file.read(head, 0, head.length, fileHeaderBytes)) < head.length) return undefined;
+    segment.first = arrivalAt(head, 0);
+    return segment.first;
+  } finally {
+    await file.close();
+  }
 }
 
 /** Names a journal file that cannot be trusted, and what to do. */

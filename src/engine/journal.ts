@@ -5,13 +5,18 @@ import type { Clock, Disk, DiskFile } from '../ports.ts';
 import { Bell } from './journal-bell.ts';
 import { JournalReader } from './journal-reader.ts';
 import { encodeRecord, fileHeader, fileHeaderBytes, recordHeaderBytes } from './journal-record.ts';
-import { listSegments, recoverLast, type Segment, segmentAt } from './journal-segments.ts';
+import { firstArrival, listSegments, recoverLast, type Segment, segmentAt } from './journal-segments.ts';
 
 export interface JournalOptions {
   /** A file is closed and the next one begun at about this size. Default: 16 MiB. */
   readonly segmentBytes?: number;
   /** Appends wait while all files together are this large, until something is trimmed. Default: 1 GiB. */
   readonly maxBytes?: number;
+  /**
+   * What has been trimmed stays for so long after it came, in ms, for those who read it again; Infinity: as long as there is room.
+   * `maxBytes` wins: when an append needs the room, the oldest of it goes. Default: 0.
+   */
+  readonly keepMs?: number;
   /** A trim takes effect so many trims later, unless the journal is full: who trims may go back to an older one. Default: 0. */
   readonly trimsKept?: number;
   readonly log?: Log;
@@ -64,6 +69,7 @@ class SegmentJournal implements SizedJournal {
   readonly #segmentBytes: number;
   readonly #maxBytes: number;
   readonly #trimsKept: number;
+  readonly #keepMs: number;
   readonly #segments: Segment[];
   readonly #reader: JournalReader;
   readonly #closing = new AbortController();
@@ -89,6 +95,7 @@ class SegmentJournal implements SizedJournal {
     this.#clock = options.clock ?? systemPorts().clock;
     this.#maxBytes = options.maxBytes ?? 2 ** 30;
     this.#trimsKept = options.trimsKept ?? 0;
+    this.#keepMs = options.keepMs ?? 0;
     // Only whole files can be trimmed: with fewer than four, a full journal would give little room back.
     this.#segmentBytes = Math.min(options.segmentBytes ?? 16 << 20, Math.floor(this.#maxBytes / 4));
     this.#reader = new JournalReader(disk);
@@ -270,11 +277,15 @@ class SegmentJournal implements SizedJournal {
     while (over()) {
       // What only older checkpoints need is worth less than what comes in.
       this.#takeTrims(0);
+      await this.#removeTrimmed(over);
+      if (!over()) break;
       const processed = this.#trimmed >= this.#end;
       // The current file cannot be removed while it is the last one.
-      if (processed && this.#segments.at(-1)!.size > fileHeaderBytes) await this.#roll();
-      await this.#removeTrimmed();
-      if (!over() || (processed && this.#segments.length === 1)) break;
+      if (processed && this.#segments.at(-1)!.size > fileHeaderBytes) {
+        await this.#roll();
+        continue;
+      }
+      if (processed && this.#segments.length === 1) break;
       if (this.#closing.signal.aborted) throw this.#closed();
       if (!told) {
         this.#log?.warn(
@@ -312,9 +323,11 @@ class SegmentJournal implements SizedJournal {
     }
   }
 
-  #removeTrimmed(): Promise<void> {
+  /** Removes the files that hold nothing but trimmed records which need not be kept; `over`: or may not. */
+  #removeTrimmed(over: () => boolean = () => false): Promise<void> {
     const removing = this.#removing.then(async () => {
       while (this.#segments.length > 1 && this.#segments[1]!.base <= this.#trimmed) {
+        if (!over() && !(await this.#outlived(this.#segments[1]!))) return;
         // One by one, each made durable: a crash can then never bring back a file whose follower is gone.
         await this.#disk.remove(this.#segments[0]!.path);
         await this.#disk.syncDirectory(this.#directory);
@@ -328,6 +341,14 @@ class SegmentJournal implements SizedJournal {
         { cause: error },
       );
     });
+  }
+
+  /** All records before this file came longer ago than they are kept. */
+  async #outlived(next: Segment): Promise<boolean> {
+    if (this.#keepMs === 0) return true;
+    if (this.#keepMs === Number.POSITIVE_INFINITY) return false;
+    const arrival = await firstArrival(this.#disk, next);
+    return arrival !== undefined && arrival + this.#keepMs <= this.#clock.now();
   }
 
   #closed(): RunError {

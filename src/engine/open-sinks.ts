@@ -4,6 +4,7 @@ import type { BufferSettings, Plan, PlanStep } from '../topology/plan.ts';
 import type { BufferStore } from './buffer-store.ts';
 import { BufferedSink } from './buffered-sink.ts';
 import { type Catalogue, definitionOf } from './graph.ts';
+import { openOwnJournal } from './own-journal.ts';
 import { RetryingSink } from './retrying-sink.ts';
 import { SinkRunner } from './sink-runner.ts';
 
@@ -59,6 +60,7 @@ async function openSink(
     id: step.id,
     signal,
     recordId,
+    journal: (path, size) => openOwnJournal(path, size, { ports, log }),
     ...(transaction && { transaction }),
     ...(position !== undefined && { position }),
   });

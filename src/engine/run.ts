@@ -1,12 +1,14 @@
+import { resolve } from 'node:path';
 import { BehaviorSubject, type Observable } from 'rxjs';
 import { RunError } from '../errors.ts';
-import type { Batch, Journal, Log, Ports } from '../operator.ts';
+import type { Batch, Journal, JournalSize, Log, Ports } from '../operator.ts';
 import type { StreamRecord } from '../record.ts';
 import type { Plan } from '../topology/plan.ts';
 import { stepIdentities } from './checkpoint.ts';
 import { closeConnections } from './closing.ts';
 import { type Catalogue, definitionOf, Graph, type PlannedSource } from './graph.ts';
 import { type Health, healthOf } from './health.ts';
+import { openJournalView } from './journal-view.ts';
 import { Merges } from './merge.ts';
 import type { OpenBuffer } from './open-sinks.ts';
 import { Outputs } from './outputs.ts';
@@ -28,9 +30,11 @@ export interface RunOptions {
   /** Where state is kept; not needed where it lives with the source. */
   readonly store?: StateStore;
   /** Opens the durable log of a source under the state folder. */
-  openJournal(name: string, options?: { readonly maxBytes?: number }): Promise<Journal>;
   /** Opens the buffer of a sink; without it sinks write to their targets at once. */
   readonly openBuffer?: OpenBuffer;
+  openJournal(name: string, size?: JournalSize): Promise<Journal>;
+  /** The folder that holds them, for those who only read. */
+  readonly journals?: string;
   /** A checkpoint is taken so often, in ms; 5,000 unless given. */
   readonly checkpointMs?: number;
   /** … and after so many records; 1,000,000 unless given. */
@@ -206,7 +210,8 @@ export class Run {
         partitionLeft: (task, input) => this.#partitionLeft(task, input),
         sourceComplete: (id) => this.#sourceComplete(id),
         fail: (error) => this.#fail(error),
-        openJournal: (name, limits) => this.#options.openJournal(name, limits),
+        openJournal: (name, size) => this.#options.openJournal(name, size),
+        readJournal: (name) => openJournalView(ports.disk, resolve(this.#options.journals ?? '/', name), ports.clock),
       };
       const definition = definitionOf(catalogue, 'source', source.step.operator);
       const host: SourceHost = new SourceHost(source, definition, merges?.between(context, complete) ?? context);

@@ -1,6 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type {
   Journal,
+  JournalSize,
+  JournalView,
   Log,
   OpenSource,
   Ports,
@@ -39,7 +41,8 @@ export interface HostContext {
   /** No more partitions will come, or one of a complete source has left. */
   sourceComplete(source: string): void;
   fail(error: unknown): void;
-  openJournal(name: string, options?: { readonly maxBytes?: number }): Promise<Journal>;
+  openJournal(name: string, size?: JournalSize): Promise<Journal>;
+  readJournal(nameOrPath: string): Promise<JournalView>;
 }
 
 const pullLimits = { records: 10_000, bytes: 4 * 1024 * 1024 };
@@ -155,6 +158,7 @@ export class SourceHost {
       },
       fail,
       journal: openJournal,
+      readJournal: (nameOrPath) => this.#context.readJournal(nameOrPath),
     };
   }
 

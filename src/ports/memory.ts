@@ -1,4 +1,5 @@
 import { dirname } from 'node:path';
+import { RunError } from '../errors.ts';
 import type { Clock, Disk, DiskFile, Ports } from '../ports.ts';
 
 /** A clock that stands still until a test advances it. Sleepers wake in the order of their times. */
@@ -66,6 +67,8 @@ export class MemoryDisk implements Disk {
   #entries = new Map<string, Inode>();
   #durableEntries = new Map<string, Inode>();
   readonly #directories = new Set<string>(['/']);
+  /** Who has locked a folder dies with the process. */
+  readonly #locks = new Map<string, number>();
 
   async open(path: string, flags: 'r' | 'r+' | 'a+' | 'w'): Promise<DiskFile> {
     this.enter('open', path);
@@ -115,6 +118,13 @@ export class MemoryDisk implements Disk {
   async size(path: string): Promise<number | undefined> {
     this.enter('size', path);
     return this.#entries.get(path)?.content.length;
+  }
+
+  lock(path: string): () => void {
+    if (this.#locks.get(path) === this.life) throw new RunError(`The journal ${path} is in use by process 1.`);
+    const life = this.life;
+    this.#locks.set(path, life);
+    return () => void (this.#locks.get(path) === life && this.#locks.delete(path));
   }
 
   async syncDirectory(path: string): Promise<void> {

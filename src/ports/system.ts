@@ -3,6 +3,7 @@ import { connect as connectTcp, isIP } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 import type { Clock, ConnectOptions, Disk, DiskFile, Network, Ports } from '../ports.ts';
+import { lockFolder } from './folder-lock.ts';
 
 /** The real outside: wall clock, `Math.random`, the file system, TCP, TLS and `fetch`. */
 export function systemPorts(): Ports {
@@ -46,6 +47,11 @@ const systemDisk: Disk = {
       throw error;
     }
   },
+  lock: (path) =>
+    lockFolder(path, {
+      name: 'journal',
+      wayOut: 'One process alone may write it. Stop that one, or name another folder.',
+    }),
   async syncDirectory(path) {
     // Windows keeps directory entries durable by itself and cannot open a directory.
     if (process.platform === 'win32') return;

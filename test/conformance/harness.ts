@@ -1,7 +1,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { openJournal } from '../../src/engine/journal.ts';
+import { openJournalView } from '../../src/engine/journal-view.ts';
 import {
   type Journal,
   type Log,
@@ -10,6 +11,7 @@ import {
   type Ports,
   type Position,
   RawRecord,
+  type Replay,
   type SinkContext,
   type SourceContext,
   type SourceDefinition,
@@ -68,6 +70,7 @@ export interface SourceSetup {
   readonly positions?: Readonly<Record<string, Position>>;
   readonly topology?: string;
   readonly id?: string;
+  readonly replay?: Replay;
   /** Puts something between the source and its journal. */
   readonly journal?: (journal: Journal) => Journal;
 }
@@ -103,6 +106,8 @@ export async function openForTest(
       journals.push(journal);
       return setup.journal?.(journal) ?? journal;
     },
+    readJournal: (name) => openJournalView(ports.disk, resolve(setup.directory, name), ports.clock),
+    ...(setup.replay && { replay: setup.replay }),
   };
   const closeJournals = () => Promise.all(journals.map((journal) => journal.close()));
   try {
@@ -171,6 +176,7 @@ export function sinkContextForTest(ports: Partial<Ports> = {}) {
     id: 'readings.sink',
     signal: abort.signal,
     recordId: (record) => `id-${record.offset}`,
+    journal: (path, size) => openJournal(context.ports.disk, path, size),
   };
   return { context, log, abort };
 }

@@ -1,3 +1,5 @@
+import { openJournal } from '../../src/engine/journal.ts';
+import { openJournalView } from '../../src/engine/journal-view.ts';
 import {
   type Batch,
   type Log,
@@ -42,6 +44,7 @@ export function sourceContext(ports: Ports, positions: Record<string, Position> 
       throw error;
     },
     journal: () => Promise.reject(new Error('no journal here')),
+    readJournal: (path) => openJournalView(ports.disk, path, ports.clock),
     partitions,
     stop,
   };
@@ -60,6 +63,7 @@ export function sinkContext(ports: Ports) {
     id: 'readings.sink',
     signal: stop.signal,
     recordId: ({ origin, offset }) => `${origin}/${offset}`,
+    journal: (path, size) => openJournal(ports.disk, path, { clock: ports.clock, ...size }),
     stop,
   };
   return context;

@@ -6,7 +6,10 @@ import { RunError } from '../errors.ts';
  * Takes the folder for this process and gives what releases it; a lock left by a process that is gone is taken over.
  * Raises a RunError that names the process when another one has it.
  */
-export function lockFolder(directory: string): () => void {
+export function lockFolder(
+  directory: string,
+  what = { name: 'state folder', wayOut: 'Stop that run, or give this one another folder with --state.' },
+): () => void {
   const path = join(directory, 'lock');
   const draft = join(directory, `lock-${process.pid}-${Math.random().toString(36).slice(2)}`);
   const mine = `${process.pid} ${startTime(process.pid)}`;
@@ -20,15 +23,13 @@ export function lockFolder(directory: string): () => void {
     } catch (error) {
       rmSync(draft, { force: true });
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || attempt > 3) {
-        throw new RunError(`The state folder ${directory} cannot be locked: ${(error as Error).message}`, {
+        throw new RunError(`The ${what.name} ${directory} cannot be locked: ${(error as Error).message}`, {
           cause: error,
         });
       }
       const [pid, started] = readLock(path);
       if (pid !== undefined && alive(pid, started)) {
-        throw new RunError(
-          `The state folder ${directory} is in use by process ${pid}. Stop that run, or give this one another folder with --state.`,
-        );
+        throw new RunError(`The ${what.name} ${directory} is in use by process ${pid}. ${what.wayOut}`);
       }
       rmSync(path, { force: true });
     }
