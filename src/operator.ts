@@ -417,8 +417,10 @@ export interface Transactions {
 
 export interface SourceDefinition<S extends TSchema = TSchema> extends Common<S> {
   readonly kind: 'source';
-  /** It can read again what it has read before: it heeds `SourceContext.replay`. */
-  readonly replays?: boolean;
+  /** It can read again what it has read before, always or with these options: it heeds `SourceContext.replay`. */
+  readonly replays?: boolean | ((options: Static<S>) => boolean);
+  /** When a record came is stored with it: read again, it has the same arrival. */
+  readonly keepsArrival?: boolean;
   /** The values of `time` that need no field: `arrival`, `kafka`. */
   readonly times: readonly string[];
   /** Several partitions, each with a task of its own. `partitionedBy` says what their records are partitioned by. */

@@ -8,7 +8,7 @@ import { Run } from './engine/run.ts';
 import { discardState } from './engine/state-folder.ts';
 import { MemoryStore, type StateStore } from './engine/store.ts';
 import { RunError } from './errors.ts';
-import type { Log, Ports } from './operator.ts';
+import type { Journal, Log, Ports } from './operator.ts';
 import { systemPorts } from './ports/system.ts';
 import type { Plan } from './topology/plan.ts';
 import { planHash } from './topology/plan-json.ts';
@@ -48,6 +48,7 @@ export async function start(plan: Plan, catalogue: Catalogue, options: StartOpti
   const state = stateFolder(plan, options);
   const store = openStore(plan, state, options);
   const { discard = [] } = options;
+  const journals: Journal[] = [];
   try {
     if (discard.length > 0) await discardState(discardable(store), discard, { plan, catalogue });
     const run = await Run.start({
@@ -58,8 +59,12 @@ export async function start(plan: Plan, catalogue: Catalogue, options: StartOpti
       log,
       ...(store && { store }),
       journals: join(state, 'journal'),
-      openJournal: (name, size) =>
-        openJournal(ports.disk, join(state, 'journal', name), { log, clock: ports.clock, trimsKept, ...size }),
+      openJournal: async (name, size) => {
+        const place = join(state, 'journal', name);
+        const journal = await openJournal(ports.disk, place, { log, clock: ports.clock, trimsKept, ...size });
+        journals.push(journal);
+        return journal;
+      },
       openBuffer: (sink, { folder, maxBytes, whenFull }) =>
         openBufferStore(
           ports.disk,
@@ -77,7 +82,12 @@ export async function start(plan: Plan, catalogue: Catalogue, options: StartOpti
     const stop = () => void run.stop().catch(() => undefined);
     if (signal?.aborted) stop();
     signal?.addEventListener('abort', stop, { once: true });
-    void run.done.catch(() => undefined).finally(() => signal?.removeEventListener('abort', stop));
+    void run.done
+      .catch(() => undefined)
+      .finally(() => {
+        signal?.removeEventListener('abort', stop);
+        return Promise.allSettled(journals.map((journal) => journal.close()));
+      });
     return run;
   } catch (error) {
     await store?.close();

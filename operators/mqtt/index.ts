@@ -34,6 +34,7 @@ export const mqttSource = defineSource({
     'disk is, nothing is read from the broker, and the connection stays. A broker that is down is waited for, with growing pauses; wrong credentials and a refused topic end the run.\n\n' +
     'With `protocolVersion: 5` the user properties of a message are its headers, beside `contentType`, `responseTopic` and `correlationData` (as text, or `base64:` and its bytes when it is no UTF-8): ' +
     '`meta.headers.correlationData` in expressions, `time: { header: sent-at, unit: ms }` for event time. A message with more than 64 KiB of them is rejected.\n\n' +
+    'With `journal: { keep: 7d }` the messages of the last days can be read again by `penstock replay`, with the times at which they came; nothing is asked of the broker for that.\n\n' +
     'A payload above `maxPayload` is rejected (`payload-too-large`); it is kept in full up to 16 MiB, and its first 64 KiB beyond. A message on a topic that matches none of `topics` is rejected (`topic-unknown`).',
   options: Type.Object({
     ...connectionOptions,
@@ -64,6 +65,13 @@ export const mqttSource = defineSource({
           maxBytes: Type.Optional(
             size({ description: 'While it is so large, nothing more is taken in.', default: '1GiB' }),
           ),
+          keep: Type.Optional(
+            duration({
+              description:
+                'Messages that a checkpoint holds stay for so long after they came, so that `penstock replay` can read them again; `maxBytes` wins: the oldest of them go when room is needed. Default: they go at once.',
+              examples: ['7d'],
+            }),
+          ),
         },
         {
           additionalProperties: false,
@@ -73,6 +81,8 @@ export const mqttSource = defineSource({
     ),
   }),
   shorthand: 'url',
+  replays: ({ journal }) => journal?.keep !== undefined,
+  keepsArrival: true,
   times: ['arrival'],
   check(options, check) {
     checkConnection(options, check);

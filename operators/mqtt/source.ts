@@ -17,13 +17,14 @@ import { Connection } from './connection.ts';
 import { AckGate } from './gate.ts';
 import type { ConnectionOptions } from './options.ts';
 import { headersOf } from './properties.ts';
+import { openReplay } from './replay.ts';
 
 export interface SourceOptions extends ConnectionOptions {
   topics: string | string[];
   qos?: 0 | 1 | 2;
   retained?: 'skip' | 'include' | 'initial';
   sessionExpiry?: string;
-  journal?: { maxBytes?: string };
+  journal?: { maxBytes?: string; keep?: string };
   maxPayload?: string;
 }
 
@@ -35,12 +36,19 @@ type Done = (error?: Error) => void;
 
 /** Opens the source: begins to connect, and serves what the journal holds meanwhile. */
 export async function openSource(options: SourceOptions, context: SourceContext): Promise<OpenSource> {
-  const { maxBytes } = options.journal ?? {};
-  const journal = await context.journal(context.id, maxBytes === undefined ? {} : { maxBytes: sizeBytes(maxBytes) });
+  if (context.replay) return openReplay(context.replay, context, routesOf(options), options.maxPayload);
+  const { maxBytes, keep } = options.journal ?? {};
+  const journal = await context.journal(context.id, {
+    ...(maxBytes !== undefined && { maxBytes: sizeBytes(maxBytes) }),
+    ...(keep !== undefined && { keepMs: durationMs(keep) }),
+  });
   const source = new MqttSource(options, context, journal);
   await source.connect();
   return source;
 }
+
+const patternsOf = ({ topics }: SourceOptions) => [topics].flat().map(compileTopic);
+const routesOf = (options: SourceOptions) => new Routes(patternsOf(options));
 
 /**
  * Takes messages into the journal, acknowledges them once they are durable there, and reads them from it. A message whose
@@ -74,9 +82,8 @@ class MqttSource implements OpenSource, SourcePartition {
     this.#options = options;
     this.#context = context;
     this.#journal = journal;
-    const patterns = [options.topics].flat().map(compileTopic);
-    this.#routes = new Routes(patterns);
-    this.#filters = [...new Set(patterns.map(({ filter }) => filter))];
+    this.#routes = routesOf(options);
+    this.#filters = [...new Set(patternsOf(options).map(({ filter }) => filter))];
     this.#qos = options.qos ?? 1;
     this.#clientId = options.clientId ?? `penstock-${context.topology}-${context.id}`;
     this.#signal = AbortSignal.any([context.signal, this.#closing.signal]);

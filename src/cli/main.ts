@@ -115,6 +115,7 @@ function addLookingBack(penstock: Command): void {
     .option('--grace <duration>', 'a record may have been stored so long before or after its time', '1h')
     .option('--source <id>', 'read only this source; may stand several times', collect, [])
     .option('--sink <where>', 'print, live (the sinks of the topology write), or the path of a new file', 'print')
+    .option('--state <folder>', 'state folder of the run, where its sources keep what they have read')
     .option('--no-flush', 'leave out the windows that are still open at the end')
     .option('--diff', 'compare with what the sinks have written; code 1 when it is not the same')
     .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error']).default('warn'))

@@ -82,8 +82,8 @@ function notReplayable({ kind, operator, options }: PlanStep): string | undefine
 
 function arrivalTold(operator: string, { time }: { time?: TimeOption }): string | undefined {
   if (time !== 'arrival' && !(typeof time === 'object' && time.from === 'arrival')) return undefined;
-  const { replays }: SourceDefinition = definitionOf(catalogue, 'source', operator);
-  return replays
+  const { replays, keepsArrival }: SourceDefinition = definitionOf(catalogue, 'source', operator);
+  return replays && !keepsArrival
     ? 'Its event time is when records reach us: what is read again, after a crash too, has other times. Take the time from a field.'
     : 'Its event time is when records reached us: a restart sees the same, another run of the devices does not.';
 }

@@ -44,6 +44,8 @@ export interface ReplayRequest {
   readonly take: Take | undefined;
   /** `false`: windows that are still open at the end give nothing. */
   readonly flush?: boolean | undefined;
+  /** State folder of the live run. */
+  readonly state?: string;
 }
 
 /** A plan that reads part of its input again, with its own state, and the catalogue that it needs. */
@@ -75,9 +77,10 @@ export function replayPlan(plan: Plan, catalogue: readonly Definition[], request
 
 /** Ids of the sources of a plan that cannot be read again. */
 export function unreplayable(plan: Plan, catalogue: readonly Definition[], sources: readonly string[]): PlanStep[] {
-  return sourcesOf(plan).filter(
-    ({ id, operator }) => sources.includes(id) && !definitionOf(catalogue, 'source', operator).replays,
-  );
+  return sourcesOf(plan).filter(({ id, operator, options }) => {
+    const { replays = false }: SourceDefinition = definitionOf(catalogue, 'source', operator);
+    return sources.includes(id) && !(typeof replays === 'function' ? replays(options) : replays);
+  });
 }
 
 /** The sources of a plan. */

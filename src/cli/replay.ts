@@ -1,14 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream, type WriteStream } from 'node:fs';
+import { join } from 'node:path';
 import pc from 'picocolors';
 import { catalogue } from '../../operators/index.ts';
 import { definitionOf } from '../engine/graph.ts';
 import { Run } from '../engine/run.ts';
 import { MemoryStore } from '../engine/store.ts';
 import { RunError } from '../errors.ts';
-import type { Log, SinkDefinition } from '../operator.ts';
+import type { Log, SinkDefinition, SourceDefinition } from '../operator.ts';
 import { systemPorts } from '../ports/system.ts';
+import { stateFolder } from '../runtime.ts';
 import type { Plan, PlanStep } from '../topology/plan.ts';
 import { planHash } from '../topology/plan-json.ts';
 import { Exit, exitCodes } from './exit.ts';
@@ -35,6 +37,8 @@ export interface ReplayFlags extends LoadFlags {
   readonly sink: string;
   readonly diff?: boolean;
   readonly flush?: boolean;
+  /** State folder of the live run: what its sources have kept is read there. */
+  readonly state?: string;
   readonly json?: boolean;
   readonly logLevel: Level;
 }
@@ -59,7 +63,14 @@ export async function replayCommand(given: string | undefined, flags: ReplayFlag
     else await target!.write(replayed.map((one) => `${JSON.stringify(lineOf(one))}\n`).join(''));
   };
   const live = flags.sink === 'live';
-  const request = { range, sources, reader: readerName(plan), take: live ? undefined : take, flush: flags.flush };
+  const request = {
+    range,
+    sources,
+    reader: readerName(plan),
+    take: live ? undefined : take,
+    flush: flags.flush,
+    state: stateFolder(plan, flags),
+  };
   const { read, tookMs } = await replay(plan, request, log);
   await target?.end();
   const differences = flags.diff ? await differencesOf(plan, kept, range, log) : undefined;
@@ -99,15 +110,20 @@ function chosenSources(plan: Plan, given: readonly string[]): string[] {
   if (step === undefined) return sources;
   throw new Exit(
     exitCodes.failed,
-    `The source \`${step.id}\` cannot be read again: \`${step.operator}\` keeps nothing for that. ` +
+    `The source \`${step.id}\` cannot be read again: \`${step.operator}\` keeps nothing for that${canKeep(step) ? ', unless `journal` says for how long to `keep` it' : ''}. ` +
       'Choose others with --source, or replay a topology that reads the topic or file where its records went.',
   );
+}
+
+function canKeep({ operator }: PlanStep): boolean {
+  const { replays }: SourceDefinition = definitionOf(catalogue, 'source', operator);
+  return typeof replays === 'function';
 }
 
 function warnOfDoubt(plan: Plan, log: Log): void {
   for (const step of plan.streams.flatMap(({ steps }) => steps)) {
     const { time } = (step.options ?? {}) as { time?: unknown };
-    if (step.kind === 'source' && (time === 'arrival' || (time as { from?: unknown } | undefined)?.from === 'arrival'))
+    if (step.kind === 'source' && isArrival(time) && !keepsArrival(step))
       log.warn('Records get new arrival times in a replay, so its windows are not those of the live run', {
         source: step.id,
       });
@@ -115,6 +131,15 @@ function warnOfDoubt(plan: Plan, log: Log): void {
     const reason = definitionOf(catalogue, 'step', step.operator).notReplayable?.(step.options as never);
     if (reason !== undefined) log.warn(`A replay may give other results: ${reason}`, { step: step.id });
   }
+}
+
+function isArrival(time: unknown): boolean {
+  return time === 'arrival' || (time as { from?: unknown } | undefined)?.from === 'arrival';
+}
+
+function keepsArrival({ operator }: PlanStep): boolean {
+  const definition: SourceDefinition = definitionOf(catalogue, 'source', operator);
+  return definition.keepsArrival === true;
 }
 
 // Something that no other reader has, also when two replays run at once.
@@ -133,6 +158,7 @@ async function replay(plan: Plan, request: ReplayRequest, log: Log): Promise<{ r
     log,
     store: new MemoryStore(),
     openJournal: () => Promise.reject(new RunError('A replay keeps no journal.')),
+    journals: join(request.state ?? stateFolder(plan, {}), 'journal'),
     // Nobody goes on from a replay: state is cut only to hold less of it.
     checkpointMs: 60_000,
     mergeByTime: true,

@@ -157,6 +157,7 @@ describe('a view of a journal', () => {
       /^Record 0 of the journal in .* has been removed: the journal now holds records 6 to 12, .*--discard/,
     );
     expect(view.begin).toBe(6);
+    await expect(view.read(5, limits, never)).rejects.toThrow(/^Record 5 of the journal .* has been removed/);
     expect(await shown(view, 6)).toEqual(texts.slice(6));
   });
 
@@ -181,6 +182,36 @@ describe('a view of a journal', () => {
       found.push(await view.offsetAt(time));
     }
     expect(found).toEqual([0, 0, 0, 1, 1, 4, 4, 8, 9, 9]);
+  });
+
+  test('finds the first of several that came at one time, though they lie in several files', async () => {
+    const disk = new MemoryDisk();
+    const journal = await open(disk);
+    for (const n of [0, 1, 1, 1, 2]) await journal.append(at(`${n}`.padEnd(60, '.'), n * minute));
+    expect(await (await openJournalView(disk, folder, new ManualClock())).offsetAt(minute)).toBe(1);
+  });
+
+  test('shows no record before all of it is there, wherever a write has come to', async () => {
+    const whole = new MemoryDisk();
+    const journal = await openJournal(whole, folder, { segmentBytes: 1 << 20 });
+    const texts = ['one', 'two, which is longer', ''];
+    for (const text of texts) await journal.append(record(text));
+    const bytes = await whole.readFile(segment(0));
+    const ends = texts.map((_, n) => texts.slice(0, n + 1).reduce((sum, text) => sum + 32 + 13 + text.length, 8));
+    expect(ends.at(-1)).toBe(bytes.length);
+    const disk = new MemoryDisk();
+    await disk.mkdir(folder);
+    const file = await disk.open(segment(0), 'w');
+    const view = await openJournalView(disk, folder, new ManualClock());
+    for (let length = 0; length <= bytes.length; length++) {
+      // What is not written yet may be anything: a file grows with zeros first, or has what lay there.
+      const torn = Buffer.concat([bytes.subarray(0, length), Buffer.alloc(length % 3 === 0 ? 40 : 0, length % 2)]);
+      if (length > 8) await file.write(torn.subarray(0, bytes.length), 0);
+      else await file.write(bytes.subarray(0, length), 0);
+      await view.refresh();
+      expect([length, view.end]).toEqual([length, ends.filter((end) => end <= length).length]);
+    }
+    expect(await shown(view, 0)).toEqual(texts);
   });
 
   test('of a journal that was deleted and made anew says so instead of reading something else', async () => {
