@@ -1,49 +1,23 @@
 import { resolve } from 'node:path';
 import { BehaviorSubject, type Observable } from 'rxjs';
 import { RunError } from '../errors.ts';
-import type { Batch, Journal, JournalSize, Log, Ports } from '../operator.ts';
+import type { Batch } from '../operator.ts';
 import type { StreamRecord } from '../record.ts';
-import type { Plan } from '../topology/plan.ts';
 import { stepIdentities } from './checkpoint.ts';
 import { closeConnections } from './closing.ts';
-import { type Catalogue, definitionOf, Graph, type PlannedSource } from './graph.ts';
+import { definitionOf, Graph, type PlannedSource } from './graph.ts';
 import { type Health, healthOf } from './health.ts';
 import { openJournalView } from './journal-view.ts';
 import { Merges } from './merge.ts';
-import type { OpenBuffer } from './open-sinks.ts';
 import { Outputs } from './outputs.ts';
 import type { InputPartition } from './partition.ts';
+import type { RunOptions } from './run-options.ts';
 import { silencesOf, watchSilence } from './silence.ts';
 import { type HostContext, SourceHost } from './source-host.ts';
 import { readStatus, type Status } from './status.ts';
-import type { StateStore } from './store.ts';
 import type { Task } from './task.ts';
 import type { Unit } from './unit.ts';
 import { Units } from './units.ts';
-
-export interface RunOptions {
-  readonly plan: Plan;
-  readonly topologyHash: string;
-  readonly catalogue: Catalogue;
-  readonly ports: Ports;
-  readonly log: Log;
-  /** Where state is kept; not needed where it lives with the source. */
-  readonly store?: StateStore;
-  /** Opens the durable log of a source under the state folder. */
-  /** Opens the buffer of a sink; without it sinks write to their targets at once. */
-  readonly openBuffer?: OpenBuffer;
-  openJournal(name: string, size?: JournalSize): Promise<Journal>;
-  /** The folder that holds them, for those who only read. */
-  readonly journals?: string;
-  /** A checkpoint is taken so often, in ms; 5,000 unless given. */
-  readonly checkpointMs?: number;
-  /** … and after so many records; 1,000,000 unless given. */
-  readonly checkpointRecords?: number;
-  /** Partitions of one task are brought together by event time. For inputs that have an end, and runs that nobody goes on from. */
-  readonly mergeByTime?: boolean;
-  /** What becomes of open windows when all inputs have ended: `flush` closes them, `hold` keeps them in the checkpoint. `flush` unless given. */
-  readonly onEnd?: 'flush' | 'hold';
-}
 
 interface Finish {
   readonly resolve: () => void;

@@ -1,5 +1,6 @@
 import { windowLast } from '../../../operators/window-last/index.ts';
-import { Run, type RunOptions } from '../../../src/engine/run.ts';
+import { Run } from '../../../src/engine/run.ts';
+import type { RunOptions } from '../../../src/engine/run-options.ts';
 import { MemoryStore } from '../../../src/engine/store.ts';
 import {
   type Batch,
