@@ -105,6 +105,7 @@ export const settings: Readonly<Record<string, readonly LawSetting[]>> = {
     },
   ],
   map: [{ options: { double: 'n * 2.0', 'x.z': 'n > 1.0 ? key : x.y' }, input: input() }],
+  meta: [{ options: { topic: 'n-{n}', headers: { y: '{x.y}' }, dropHeaders: ['z'] }, input: input() }],
   merge: [{ options: { with: ['b', 'c'] }, input: input({ inputs: ['b', 'c'] }) }],
   partition: [{ options: { count: 3 }, input: input({ key: fc.constantFrom('a', 'b', 1, true, undefined) }) }],
   pipe: [{ options: { operators: concatMap((value) => of(value, [value])) }, input: input(), mostResults: 2 }],
@@ -150,6 +151,7 @@ export const settings: Readonly<Record<string, readonly LawSetting[]>> = {
       input: input(),
     },
   ],
+  value: [{ options: { value: '{"double": n * 2.0, "y": x.y}' }, input: input() }],
   window: [
     ...['0s', '1s'].map((lateness) => windowed({ tumbling: '4s', lateness }, { mostResults: 1 })),
     windowed({ tumbling: '4s', offset: '1s', label: 'start' }, { outOfOrderMs: 2_000 }),
