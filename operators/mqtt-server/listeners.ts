@@ -49,7 +49,11 @@ export async function listen(address: ListenAddress, setup: ListenerSetup): Prom
     socket.on('close', () => sockets.delete(socket));
   });
   net.on('drop', (data) => setup.onRefused('connections', data?.remoteAddress ?? ''));
-  server.on('tlsClientError', (_error: Error, socket: Socket) => setup.onRefused('tls', socket.remoteAddress ?? ''));
+  server.on('tlsClientError', (_error: Error, socket: Socket) => {
+    setup.onRefused('tls', socket.remoteAddress ?? '');
+    // After a handshake that takes too long nobody else does.
+    socket.destroy();
+  });
   try {
     await new Promise<void>((resolve, reject) => {
       net.once('error', reject);

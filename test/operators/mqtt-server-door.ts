@@ -65,8 +65,8 @@ export class FrontDoor {
     }
   }
 
-  async raw(): Promise<RawClient> {
-    const client = await RawClient.open(this.port);
+  async raw(port = this.port): Promise<RawClient> {
+    const client = await RawClient.open(port);
     this.#raw.push(client);
     return client;
   }
