@@ -1,4 +1,4 @@
-import { defineSink, defineSource, path, Type } from '../../src/operator.ts';
+import { defineSink, defineSource, duration, field, path, size, Type } from '../../src/operator.ts';
 import { openAppend } from './sink.ts';
 import { openFile } from './source.ts';
 
@@ -93,7 +93,10 @@ export const fileSink = defineSink({
   details:
     'A full disk is waited out, with one line in the log: nothing is lost, the sources pause meanwhile. Any other error of the disk ends the run. ' +
     'A checkpoint holds how long the file is. When a run goes on from one, whatever was written after it is cut off, as its records come again: so each result stands in the file once. ' +
-    'So let nothing but this sink write to the file. One that is gone or has become shorter meanwhile is appended to, with a warning; a run that begins anew appends to what is there. The folder is made if there is none.',
+    'So let nothing but this sink write to the file. One that is gone or has become shorter meanwhile is appended to, with a warning; a run that begins anew appends to what is there. The folder is made if there is none.\n\n' +
+    'With `rotate` the files are numbered. A file is final once a checkpoint was taken after the next one had been begun: until then a crash may take back its end, and the files behind it. A run that begins anew begins a new file. ' +
+    'With `csv` a missing field and null are an empty cell, an empty text is `""`, lists and objects are JSON; a value that is no object is rejected (`sink-refused`). ' +
+    'With `gzip` each batch is compressed by itself, so small batches compress badly.',
   options: Type.Object(
     {
       path: path({ description: 'The file, relative to the topology.', examples: ['./latest.jsonl'] }),
@@ -103,11 +106,59 @@ export const fileSink = defineSink({
           default: true,
         }),
       ),
+      csv: Type.Optional(
+        Type.Object(
+          {
+            columns: Type.Array(field({ description: 'A field.' }), {
+              description: 'Fields to write, in this order. They are the header line of each file.',
+              minItems: 1,
+              uniqueItems: true,
+              examples: [['generatorID', 'fuel']],
+            }),
+            delimiter: Type.Optional(
+              Type.String({
+                description: 'One character between cells.',
+                default: ',',
+                pattern: '^[\\x20\\x21\\x23-\\x7e\\t]$',
+              }),
+            ),
+          },
+          { additionalProperties: false, description: 'Write lines of CSV (RFC 4180) instead of JSON.' },
+        ),
+      ),
+      gzip: Type.Optional(Type.Boolean({ description: 'Compress what is written.', default: false })),
+      rotate: Type.Optional(
+        Type.Object(
+          {
+            size: Type.Optional(size({ description: 'A new file is begun before one would grow larger.' })),
+            every: Type.Optional(duration({ description: 'A new file is begun when one is so old.' })),
+          },
+          {
+            additionalProperties: false,
+            minProperties: 1,
+            description: 'Begin new files now and then: `results.jsonl` becomes `results.000001.jsonl` and so on.',
+          },
+        ),
+      ),
     },
     { additionalProperties: false },
   ),
   shorthand: 'path',
-  examples: [{ title: 'Results as lines of JSON', options: { path: './latest.jsonl' } }],
+  type({ csv }, check) {
+    for (const i of csv?.columns.keys() ?? []) check.expression(['csv', 'columns', i]);
+  },
+  examples: [
+    { title: 'Results as lines of JSON', options: { path: './latest.jsonl' } },
+    {
+      title: 'A compressed file of CSV for each hour',
+      options: {
+        path: './readings.csv.gz',
+        csv: { columns: ['generatorID', 'fuel'] },
+        gzip: true,
+        rotate: { every: '1h' },
+      },
+    },
+  ],
   delivery({ sync }, within) {
     if (sync === false) {
       return { level: 'at least once', reason: '`sync: false` may lose lines in a power cut. Set `sync: true`.' };
@@ -120,6 +171,7 @@ export const fileSink = defineSink({
     const reason = 'After a crash the file is cut back to the last checkpoint before anything is written again.';
     return { level: 'effectively once', reason };
   },
-  readBack: (options) => ({ source: 'file', options: { path: options.path } }),
+  readBack: ({ path, csv, gzip, rotate }) =>
+    csv || gzip || rotate ? undefined : { source: 'file', options: { path } },
   open: openAppend,
 });

@@ -1,46 +1,49 @@
-import { dirname } from 'node:path';
+import { promisify } from 'node:util';
+import { gzip } from 'node:zlib';
 import {
   type DiskFile,
-  type Log,
+  durationMs,
   type OpenSink,
   type Position,
   type Refused,
   RunError,
   type SinkContext,
   type StreamRecord,
+  sizeBytes,
 } from '../../src/operator.ts';
+import { type Current, create, numbered, openOutput } from './sink-files.ts';
+import { blocks, type CsvOutput, csvLines, jsonLines, type Lines } from './sink-lines.ts';
+
+export interface FileSinkOptions {
+  readonly path: string;
+  readonly sync?: boolean;
+  readonly csv?: CsvOutput;
+  readonly gzip?: boolean;
+  readonly rotate?: { readonly size?: string; readonly every?: string };
+}
 
 const firstWaitMs = 500;
 const longestWaitMs = 30_000;
-const newline = 10;
 // A character takes at most three bytes.
 const blockCharacters = 1 << 20;
 const blockBytes = 3 * blockCharacters;
 // Places where waiting helps: no space, over quota, no descriptors left.
 const passing = new Set(['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE', 'EAGAIN']);
-
-/** What a checkpoint holds of the file. */
-interface Mark {
-  readonly path: string;
-  readonly bytes: number;
-}
+const compress = promisify(gzip);
 
 /**
- * Opens the file for appending. What was written after the checkpoint that the run goes on from is cut off, and so is what a crash left of an
+ * Opens the output for appending. What was written after the checkpoint that the run goes on from is cut off, and so is what a crash left of an
  * unfinished last line: those records come again.
  */
-export async function openAppend(options: { path: string; sync?: boolean }, context: SinkContext): Promise<OpenSink> {
-  const { path, sync = true } = options;
-  const { disk } = context.ports;
+export async function openAppend(options: FileSinkOptions, context: SinkContext): Promise<OpenSink> {
+  const { path, gzip: zipped = false, rotate, csv } = options;
+  const lines = csv ? csvLines(csv) : jsonLines;
   try {
-    const size = await disk.size(path);
-    if (size === undefined) await disk.mkdir(dirname(path));
-    const file = await disk.open(path, size === undefined ? 'w' : 'r+');
-    if (size === undefined) await disk.syncDirectory(dirname(path));
-    const kept = await cutBack(file, size ?? 0, path, context);
-    const end = kept > 0 ? await cutUnfinished(file, kept, path, context.log) : 0;
-    return new Appender(path, file, end, sync, context);
+    const current = await openOutput({ path, gzip: zipped, rotates: rotate !== undefined, blockBytes }, context);
+    if (!zipped && current.bytes > 0) await checkHeader(current.file, lines.header, path, context.id);
+    return new Appender(options, lines, current, context);
   } catch (cause) {
+    if (cause instanceof RunError) throw cause;
     throw new RunError(
       `\`${path}\` cannot be opened for writing: ${(cause as Error).message}. Check \`path\` of \`${context.id}\` and its permissions.`,
       { cause },
@@ -48,108 +51,84 @@ export async function openAppend(options: { path: string; sync?: boolean }, cont
   }
 }
 
-/** Cuts the file back to the checkpoint; gives the size it then has. A file that is no longer the same is left as it is. */
-async function cutBack(file: DiskFile, size: number, path: string, { position, log }: SinkContext): Promise<number> {
-  const mark = position as Mark | undefined;
-  if (mark?.path !== path || mark.bytes === size) return size;
-  const last = Buffer.of(newline);
-  if (mark.bytes > 0 && mark.bytes < size) await file.read(last, 0, 1, mark.bytes - 1);
-  if (mark.bytes > size || last[0] !== newline) {
-    log.warn(
-      'The file is not the one that was written before, or a part of it is gone: results are appended to what is there.',
-      {
-        path,
-        bytes: size,
-        expectedBytes: mark.bytes,
-      },
-    );
-    return size;
-  }
-  log.info('What was written after the last checkpoint has been cut off: it is written again.', {
-    path,
-    bytes: size - mark.bytes,
-  });
-  await file.truncate(mark.bytes);
-  await file.sync();
-  return mark.bytes;
-}
-
-/**
- * A power cut may leave any part of the last write: holes of zeros, and a last line that does not end. Lines of JSON hold no zero byte.
- * Confirmed lines lie before that write, which is never longer than `blockBytes` or one line.
- */
-async function cutUnfinished(file: DiskFile, size: number, path: string, log: Log): Promise<number> {
-  const from = await lineStart(file, Math.max(0, size - blockBytes));
-  const last = Buffer.alloc(size - from);
-  for (let read = 0, got = -1; read < last.length && got !== 0; read += got) {
-    got = await file.read(last, read, last.length - read, from + read);
-  }
-  const hole = last.indexOf(0);
-  const end = from + 1 + (hole === -1 ? last.lastIndexOf(newline) : last.lastIndexOf(newline, hole));
-  if (end < size) {
-    log.warn('The file ended in an unfinished write, as a crash leaves it: it has been cut off.', {
-      path,
-      bytes: size - end,
-    });
-    await file.truncate(end);
-    await file.sync();
-  }
-  return end;
-}
-
-/** Where the line begins that holds the byte before `offset`, or 0. */
-async function lineStart(file: DiskFile, offset: number): Promise<number> {
-  const block = Buffer.allocUnsafe(64 * 1024);
-  for (let end = offset; end > 0; ) {
-    const from = Math.max(0, end - block.length);
-    const read = await file.read(block, 0, end - from, from);
-    const found = block.subarray(0, read).lastIndexOf(newline);
-    if (found !== -1) return from + found + 1;
-    end = from;
-  }
-  return 0;
+async function checkHeader(file: DiskFile, header: string, path: string, id: string): Promise<void> {
+  const wanted = Buffer.from(header);
+  const found = Buffer.alloc(wanted.length);
+  await file.read(found, 0, found.length, 0);
+  if (found.equals(wanted)) return;
+  await file.close();
+  throw new RunError(
+    `\`${path}\` does not begin with the columns of \`${id}\`. Move it away: a new one is begun. Or put \`csv.columns\` back.`,
+  );
 }
 
 class Appender implements OpenSink {
-  readonly #path: string;
-  readonly #file: DiskFile;
-  readonly #sync: boolean;
+  readonly #options: FileSinkOptions;
+  readonly #lines: Lines;
   readonly #context: SinkContext;
-  #end: number;
+  readonly #sizeMax: number;
+  readonly #ageMaxMs: number;
+  #current: Current;
 
-  constructor(path: string, file: DiskFile, end: number, sync: boolean, context: SinkContext) {
-    this.#path = path;
-    this.#file = file;
-    this.#end = end;
-    this.#sync = sync;
+  constructor(options: FileSinkOptions, lines: Lines, current: Current, context: SinkContext) {
+    const { size, every } = options.rotate ?? {};
+    this.#options = options;
+    this.#lines = lines;
+    this.#current = current;
     this.#context = context;
+    this.#sizeMax = size === undefined ? Number.POSITIVE_INFINITY : sizeBytes(size);
+    this.#ageMaxMs = every === undefined ? Number.POSITIVE_INFINITY : durationMs(every);
   }
 
   async write(records: readonly StreamRecord[]): Promise<readonly Refused[] | undefined> {
     const refused: Refused[] = [];
-    for (const text of blocks(records, refused)) {
-      const data = Buffer.from(text);
-      await this.#append(data);
-      this.#end += data.length;
-      if (this.#sync) await this.#makeDurable();
+    for (const text of blocks(records, this.#lines, blockCharacters, refused)) {
+      await this.#patiently(() => this.#rotateIfDue(text.length));
+      const { bytes } = this.#current;
+      const plain = bytes === 0 ? this.#lines.header + text : text;
+      // Each piece can be unpacked by itself, so that the file may be cut off behind any of them.
+      const data = this.#options.gzip ? await compress(plain) : Buffer.from(plain);
+      // A write that stopped half-way is done again at the same place, so that no half line stays behind.
+      await this.#patiently(() => this.#current.file.write(data, bytes));
+      const since = bytes === 0 ? this.#context.ports.clock.now() : this.#current.since;
+      this.#current = { ...this.#current, bytes: bytes + data.length, since };
+      if (this.#options.sync !== false) await this.#makeDurable();
     }
     return refused.length > 0 ? refused : undefined;
   }
 
   position(): Position {
-    return { path: this.#path, bytes: this.#end };
+    const { bytes, number, since } = this.#current;
+    const { path, rotate } = this.#options;
+    return rotate ? { path, bytes, number, since } : { path, bytes };
   }
 
   async close(): Promise<void> {
-    await this.#file.close();
+    await this.#current.file.close();
   }
 
-  // A write that stopped half-way is done again at the same place, so that no half line stays behind.
-  async #append(data: Buffer): Promise<void> {
+  get #path(): string {
+    const { path, rotate } = this.#options;
+    return rotate ? numbered(path, this.#current.number) : path;
+  }
+
+  /** Begins the next file when the one at hand is old, or would become too large. */
+  async #rotateIfDue(more: number): Promise<void> {
+    const { file, bytes, number, since } = this.#current;
+    const { clock, disk } = this.#context.ports;
+    if (bytes === 0) return;
+    if (bytes + more <= this.#sizeMax && clock.now() - since < this.#ageMaxMs) return;
+    const next = await create(disk, numbered(this.#options.path, number + 1));
+    await this.#makeDurable();
+    this.#current = { file: next, bytes: 0, number: number + 1, since: 0 };
+    await file.close();
+  }
+
+  async #patiently(attempt: () => Promise<void>): Promise<void> {
     const { ports, signal, log } = this.#context;
     for (let wait = firstWaitMs, tries = 1; ; wait = Math.min(2 * wait, longestWaitMs), tries++) {
       try {
-        await this.#file.write(data, this.#end);
+        await attempt();
         if (tries > 1) log.info('The file can be written again.', { path: this.#path });
         return;
       } catch (cause) {
@@ -166,7 +145,7 @@ class Appender implements OpenSink {
 
   async #makeDurable(): Promise<void> {
     try {
-      await this.#file.sync();
+      await this.#current.file.sync();
     } catch (cause) {
       throw new RunError(
         `\`${this.#path}\` could not be made durable: ${(cause as Error).message}. What was written last may be lost; ` +
@@ -174,31 +153,5 @@ class Appender implements OpenSink {
         { cause },
       );
     }
-  }
-}
-
-function* blocks(records: readonly StreamRecord[], refused: Refused[]): Generator<string> {
-  let text = '';
-  for (let index = 0; index < records.length; index++) {
-    const line = toLine(records[index]!.value, index, refused);
-    if (line === undefined) continue;
-    if (text.length > 0 && text.length + line.length >= blockCharacters) {
-      yield text;
-      text = '';
-    }
-    text += `${line}\n`;
-  }
-  if (text.length > 0) yield text;
-}
-
-function toLine(value: unknown, index: number, refused: Refused[]): string | undefined {
-  try {
-    const line: string | undefined = JSON.stringify(value);
-    if (line === undefined)
-      refused.push({ index, message: 'The value is undefined or a function; expected what JSON can hold.' });
-    return line;
-  } catch (error) {
-    refused.push({ index, message: `The value cannot be written as JSON: ${(error as Error).message}` });
-    return undefined;
   }
 }

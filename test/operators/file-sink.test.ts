@@ -1,9 +1,10 @@
+import { gunzipSync } from 'node:zlib';
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
-import { fileSink } from '../../operators/file/index.ts';
+import { describe, expect, test } from 'vitest';
+import { fileSink, fileSource } from '../../operators/file/index.ts';
 import { StreamRecord } from '../../src/operator.ts';
 import { memoryPorts } from '../../src/ports/memory.ts';
-import { settle, sinkContext, until } from './connector-contexts.ts';
+import { pullAll, settle, sinkContext, sourceContext, until } from './connector-contexts.ts';
 
 const path = '/out/results.jsonl';
 const records = (...values: unknown[]) => values.map((value) => new StreamRecord(value));
@@ -202,4 +203,129 @@ test('values that JSON cannot hold are refused, each by its index, and the other
   const refused = await sink.write(records(1, undefined, 2, 10n));
   expect(refused?.map(({ index }) => index)).toEqual([1, 3]);
   expect(await linesOf(ports)).toBe('1\n2\n');
+});
+
+/** Reads the whole output of a rotated sink: names and texts, in the order of the names. */
+async function filesOf(ports: ReturnType<typeof memoryPorts>): Promise<[string, string][]> {
+  const names = (await ports.disk.list('/out')).sort();
+  return Promise.all(
+    names.map(async (name) => [name, (await ports.disk.readFile(`/out/${name}`)).toString()] as [string, string]),
+  );
+}
+
+describe('csv', () => {
+  test('has the header of its columns once, and only those fields', async () => {
+    const ports = memoryPorts();
+    const options = { path, csv: { columns: ['b', 'a.x'], delimiter: ';' } };
+    for (const value of [{ b: 1, a: { x: 'é' }, c: 2 }, { b: null }]) {
+      const sink = await fileSink.open(options, sinkContext(ports));
+      expect(await sink.write(records(value))).toBeUndefined();
+    }
+    expect(await linesOf(ports)).toBe('b;a.x\n1;é\n;\n');
+  });
+
+  test('is read back as it was written, whatever the texts hold', () =>
+    fc.assert(
+      fc.asyncProperty(
+        fc.array(
+          fc.record({
+            s: fc.string({ unit: fc.constantFrom('a', '"', ',', ';', '\n', '\r', ' ', 'é', '\t') }),
+            n: fc.double({ noNaN: true, noDefaultInfinity: true }),
+            b: fc.boolean(),
+          }),
+          { minLength: 1 },
+        ),
+        fc.constantFrom(',', ';', '\t'),
+        async (values, delimiter) => {
+          const ports = memoryPorts();
+          const sink = await fileSink.open({ path, csv: { columns: ['s', 'n', 'b'], delimiter } }, sinkContext(ports));
+          expect(await sink.write(records(...values))).toBeUndefined();
+          const context = sourceContext(ports);
+          const csv = { delimiter, types: { n: 'number', b: 'boolean' } } as const;
+          await fileSource.open({ path, csv } as never, context);
+          const read = await pullAll(context.partitions[0]!);
+          expect(read.map(({ value }) => value)).toEqual(values.map(({ s, n, b }) => ({ s, n: n + 0, b })));
+        },
+      ),
+    ));
+
+  test('refuses what is no object, and a zero byte, by which an unfinished write is told', async () => {
+    const ports = memoryPorts();
+    const sink = await fileSink.open({ path, csv: { columns: ['a'] } }, sinkContext(ports));
+    const refused = await sink.write(records(1, null, [1], { a: '\0' }, { a: { b: 10n } }, { a: [1, '"'] }));
+    expect(refused?.map(({ index }) => index)).toEqual([0, 1, 2, 3, 4]);
+    expect(await linesOf(ports)).toBe('a\n"[1,""\\""""]"\n');
+  });
+
+  test('with other columns than those of the file is refused', async () => {
+    const ports = memoryPorts();
+    await (await fileSink.open({ path, csv: { columns: ['a'] } }, sinkContext(ports))).write(records({ a: 1 }));
+    for (const columns of [['b'], ['a', 'b']]) {
+      await expect(fileSink.open({ path, csv: { columns } }, sinkContext(ports))).rejects.toThrow(
+        /does not begin with the columns/,
+      );
+    }
+  });
+});
+
+describe('rotation', () => {
+  const rotate = { size: '20B', every: '1h' };
+
+  test('begins a new file before one grows too large, and when it is old; each has the header', async () => {
+    const ports = memoryPorts();
+    const sink = await fileSink.open({ path, rotate, csv: { columns: ['a'] } }, sinkContext(ports));
+    for (const a of ['123456789', '12345678', 'next']) await sink.write(records({ a }));
+    ports.clock.advance(3_599_999);
+    await sink.write(records({ a: 5 }));
+    ports.clock.advance(1);
+    await sink.write(records({ a: 6 }));
+    expect(await filesOf(ports)).toEqual([
+      ['results.000001.jsonl', 'a\n123456789\n'],
+      ['results.000002.jsonl', 'a\n12345678\nnext\n5\n'],
+      ['results.000003.jsonl', 'a\n6\n'],
+    ]);
+  });
+
+  test('goes on in the file of the checkpoint, and what came behind it is gone', async () => {
+    const ports = memoryPorts();
+    const first = await fileSink.open({ path, rotate }, sinkContext(ports));
+    await first.write(records('one'));
+    const position = first.position!();
+    for (const text of ['two', 'a long third one', 'a long fourth one']) await first.write(records(text));
+    expect((await filesOf(ports)).length).toBe(3);
+    const again = await fileSink.open({ path, rotate }, { ...sinkContext(ports), position });
+    await again.write(records('2'));
+    ports.disk.crash();
+    expect(await filesOf(ports)).toEqual([['results.000001.jsonl', '"one"\n"2"\n']]);
+  });
+
+  test('without a checkpoint begins behind all files that are there, and never touches them', async () => {
+    const ports = memoryPorts();
+    await ports.disk.mkdir('/out');
+    for (const name of ['results.000007.jsonl', 'results.000002.jsonl', 'other.000099.jsonl', 'results.jsonl'])
+      await ports.disk.open(`/out/${name}`, 'w');
+    await (await fileSink.open({ path, rotate }, sinkContext(ports))).write(records(1));
+    // The file of the checkpoint is gone.
+    const context = { ...sinkContext(ports), position: { path, number: 3, bytes: 5, since: 0 } };
+    await (await fileSink.open({ path, rotate }, context)).write(records(2));
+    expect(context.log.lines).toMatchObject([{ level: 'warn' }]);
+    expect((await filesOf(ports)).filter(([name]) => name > 'results.000002.jsonl')).toEqual([
+      ['results.000007.jsonl', ''],
+      ['results.000008.jsonl', '1\n'],
+      ['results.000009.jsonl', '2\n'],
+      ['results.jsonl', ''],
+    ]);
+  });
+});
+
+test('compressed output is unpacked by gzip as one, and is not appended to when nothing tells how much of it is whole', async () => {
+  const ports = memoryPorts();
+  const sink = await fileSink.open({ path, gzip: true }, sinkContext(ports));
+  for (const value of [1, 2]) await sink.write(records(value));
+  const position = sink.position!();
+  await sink.write(records(3));
+  const again = await fileSink.open({ path, gzip: true }, { ...sinkContext(ports), position });
+  await again.write(records(4));
+  expect(gunzipSync(await ports.disk.readFile(path)).toString()).toBe('1\n2\n4\n');
+  await expect(fileSink.open({ path, gzip: true }, sinkContext(ports))).rejects.toThrow(/no checkpoint tells how much/);
 });

@@ -111,6 +111,10 @@ test('rows that are left out are covered by one that is kept, and the rest stays
           .map(({ index }) => index)
           .sort((a, b) => a - b),
       ).toEqual(rows.map(({ index }) => index));
+      for (const { row, covered } of latest) {
+        const order = [...covered, row].map(({ index }) => index);
+        expect(order).toEqual(order.toSorted((a, b) => a - b));
+      }
       for (const together of statements(latest)) {
         const keys = together.map(({ row }) => row.key);
         expect(new Set(keys).size).toBe(keys.length);

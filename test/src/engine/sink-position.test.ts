@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { fileSink } from '../../../operators/file/index.ts';
@@ -25,55 +26,72 @@ import {
 } from './harness.ts';
 
 const path = '/out/results.jsonl';
-const plan = (...sinks: string[]) =>
-  planOf([
-    stream('readings', [
-      source('in', 'log'),
-      ...sinks.map((id) => ({ ...sink(id, id), options: id === 'file' ? { path } : {} })),
-    ]),
-  ]);
+const plan = (layout: object) =>
+  planOf([stream('readings', [source('in', 'log'), { ...sink('out', 'file'), options: { path, ...layout } }])]);
+const planTo = (...sinks: string[]) =>
+  planOf([stream('readings', [source('in', 'log'), ...sinks.map((id) => sink(id, id))])]);
 const file = fileSink as unknown as Definition;
 const numbered = (count: number) => Array.from({ length: count }, (_, n) => ({ n, ts: at(n) }));
 
-test('wherever the plug is pulled, the file holds each result once and what was there before', () =>
-  fc.assert(
-    fc.asyncProperty(
-      fc.array(fc.nat(14), { minLength: 1, maxLength: 4 }),
-      fc.integer({ min: 1, max: 9 }),
-      fc.boolean(),
-      fc.nat(),
-      async (crashes, checkpointRecords, existing, seed) => {
-        const ports = memoryPorts(seed);
-        const store = new MemoryStore();
-        const log = new TestLog().add('0', ...numbered(30));
-        const before = existing ? '"old"\n' : '';
-        await ports.disk.mkdir('/out');
-        if (existing) {
-          const old = await ports.disk.open(path, 'w');
-          await old.write(Buffer.from(before), 0);
-          await old.sync();
-          await ports.disk.syncDirectory('/out');
-        }
-        const runOptions = options(plan('file'), [file, testSource('log', log)], { ports, store, checkpointRecords });
-        for (const operations of crashes) {
-          let left = operations;
-          ports.disk.before = () => {
-            if (left-- <= 0) throw Object.assign(new Error('the plug is pulled'), { code: 'EIO' });
-          };
-          const ended = await runToEnd(runOptions).then(
-            () => true,
-            () => false,
-          );
-          ports.disk.before = () => {};
-          ports.disk.crash(ports.random);
-          if (ended) break;
-        }
-        await runToEnd(runOptions).catch((error: Error) => expect(error.message).toMatch(/has ended/));
-        const expected = numbered(30).map((value) => `${JSON.stringify(value)}\n`);
-        expect((await ports.disk.readFile(path)).toString()).toBe(before + expected.join(''));
-      },
+const csv = { columns: ['n', 'ts'] };
+const layouts = [
+  {},
+  { csv },
+  { gzip: true },
+  { rotate: { size: '100B' } },
+  { csv, gzip: true, rotate: { size: '150B' } },
+] as const;
+
+test.each(layouts)(
+  'wherever the plug is pulled, the output of %j holds each result once and what was there before',
+  (layout) =>
+    fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.nat(14), { minLength: 1, maxLength: 4 }),
+        fc.integer({ min: 1, max: 9 }),
+        fc.boolean(),
+        fc.nat(),
+        async (crashes, checkpointRecords, existing, seed) => {
+          const ports = memoryPorts(seed);
+          const store = new MemoryStore();
+          const log = new TestLog().add('0', ...numbered(30));
+          const before = existing && Object.keys(layout).length === 0 ? '{"n":-1}\n' : '';
+          await ports.disk.mkdir('/out');
+          if (before !== '') {
+            const old = await ports.disk.open(path, 'w');
+            await old.write(Buffer.from(before), 0);
+            await old.sync();
+            await ports.disk.syncDirectory('/out');
+          }
+          const runOptions = options(plan(layout), [file, testSource('log', log)], { ports, store, checkpointRecords });
+          for (const operations of crashes) {
+            let left = operations;
+            ports.disk.before = () => {
+              if (left-- <= 0) throw Object.assign(new Error('the plug is pulled'), { code: 'EIO' });
+            };
+            const ended = await runToEnd(runOptions).then(
+              () => true,
+              () => false,
+            );
+            ports.disk.before = () => {};
+            ports.disk.crash(ports.random);
+            if (ended) break;
+          }
+          await runToEnd(runOptions).catch((error: Error) => expect(error.message).toMatch(/has ended/));
+          const found: number[] = [];
+          for (const name of (await ports.disk.list('/out')).sort()) {
+            const bytes = await ports.disk.readFile(`/out/${name}`);
+            const text = ('gzip' in layout && bytes.length > 0 ? gunzipSync(bytes) : bytes).toString();
+            const lines = text.split('\n').slice(0, -1);
+            if ('csv' in layout && lines.length > 0) expect(lines.shift()).toBe('n,ts');
+            found.push(...lines.map((line) => Number(/-?\d+/.exec(line)![0])));
+          }
+          expect(found).toEqual([...(before === '' ? [] : [-1]), ...numbered(30).map(({ n }) => n)]);
+        },
+      ),
+      { numRuns: 40 },
     ),
-  ));
+);
 
 /** A sink whose target can be set back, and which tells what it was given. */
 function settable(name: string, opened: (Position | undefined)[], target: { bytes: number }): Definition {
@@ -106,7 +124,7 @@ test('a sink is given where it stood at the last checkpoint, or as it was opened
   const life = async (...parts: { records: number; until: number }[]) => {
     const store = openDiskStore(folder);
     const run = await Run.start(
-      options(plan('out'), [settable('out', opened, target), testSource('log', log)], { store }),
+      options(planTo('out'), [settable('out', opened, target), testSource('log', log)], { store }),
     );
     for (const [n, part] of parts.entries()) {
       if (n > 0) await run.checkpoint();
@@ -133,7 +151,7 @@ test('a sink that has left the topology is forgotten: when it comes back, nothin
   const store = new MemoryStore();
   const definitions = [settable('out', opened, target), testSink('other', new TestTarget()), testSource('log', log)];
   for (const sinks of [['out', 'other'], ['other'], ['out']]) {
-    const run = await Run.start(options(plan(...sinks), definitions, { store }));
+    const run = await Run.start(options(planTo(...sinks), definitions, { store }));
     await run.stop();
   }
   expect(opened).toEqual([undefined, undefined]);
