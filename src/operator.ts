@@ -302,6 +302,8 @@ export interface SourcePartition {
   pull(limits: PullLimits): Promise<Batch | null>;
   /** Nothing was left to read when last asked: with it an open pull makes the partition a candidate for idleness. */
   readonly caughtUp: boolean;
+  /** How far what was handed over lies behind the end of the partition, in offsets, as last heard; `undefined` where that is not known. */
+  readonly lag?: number | undefined;
 }
 
 /** What a replay reads again. Times are in ms since the epoch and may be infinite. */

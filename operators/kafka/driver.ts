@@ -92,6 +92,8 @@ export interface Admin {
   offsetsAt(topic: string, time: number): Promise<ReadonlyMap<number, number>>;
   /** What a group has committed of a topic, without the partitions it has not. */
   committed(group: string, topic: string): Promise<ReadonlyMap<number, number>>;
+  /** Removes a group that has no members, with what it has committed. */
+  forget(group: string): Promise<void>;
   /** Makes a topic; one that is there already is left as it is. Without `replication` the broker decides. */
   create(
     topic: string,

@@ -49,6 +49,7 @@ export class Intake implements SourcePartition, TopicPartition {
   /** A bounded read ends before this offset. */
   readonly #until: number;
   readonly #queue: Waiting[] = [];
+  readonly #start: number;
   #expected: number;
   /** The position that the engine has. */
   #handed: number | undefined;
@@ -66,6 +67,7 @@ export class Intake implements SourcePartition, TopicPartition {
     this.id = `${topic}/${partition}`;
     this.topic = topic;
     this.partition = partition;
+    this.#start = start;
     this.#expected = start;
     this.#handed = known ? start : undefined;
     this.#end = end;
@@ -80,6 +82,15 @@ export class Intake implements SourcePartition, TopicPartition {
 
   get full(): boolean {
     return this.#full;
+  }
+
+  get lag(): number {
+    return Math.max(0, Math.min(this.#end, this.#until) - (this.#handed ?? this.#start));
+  }
+
+  /** Where the partition ends now: a full one is not fetched from, and hears nothing. */
+  heard(end: number): void {
+    this.#end = Math.max(this.#end, end);
   }
 
   get caughtUp(): boolean {

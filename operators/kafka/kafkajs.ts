@@ -141,6 +141,10 @@ class KafkajsAdmin implements Admin {
     return new Map(offsets.filter(([, offset]) => offset >= 0));
   }
 
+  async forget(group: string): Promise<void> {
+    await this.#admin.deleteGroups([group]);
+  }
+
   async create(
     topic: string,
     partitions: number,

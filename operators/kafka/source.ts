@@ -25,6 +25,8 @@ export interface SourceOptions extends Connection, TopicChoice {
   readonly maxPayload?: string;
 }
 
+/** So often the ends of partitions are asked for that are not fetched from, for their lag. */
+const endsMs = 10_000;
 const firstWaitMs = 200;
 const longestWaitMs = 5_000;
 /** Above the session time-out of the group: whoever has gone silent has been dropped by then. */
@@ -114,6 +116,7 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
     });
     if (this.#options.until === 'end' || this.#context.replay) this.#until = ends;
     await this.#join();
+    void this.#watchEnds();
     const pattern = patternOf(this.#options);
     if (pattern === undefined || this.#until !== undefined) return;
     if (this.#topics.length === 0) this.#context.log.warn(`No topic matches \`${pattern.pattern}\` yet.`);
@@ -194,6 +197,33 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
     this.#epoch++;
     this.#endAll();
     await this.#reader?.close();
+    if (this.#context.replay && this.#reader) await this.#forgetGroup();
+  }
+
+  // A replay reads as a group of its own, which nobody needs after it.
+  async #forgetGroup(): Promise<void> {
+    await this.#driver
+      .admin((admin) => admin.forget(this.#group))
+      .catch((error: Error) => this.#context.log.debug(`Group \`${this.#group}\` stays: ${error.message}`));
+  }
+
+  async #watchEnds(): Promise<void> {
+    const { ports, signal, log } = this.#context;
+    for (;;) {
+      await ports.clock.sleep(endsMs, signal);
+      if (signal.aborted || this.#closed) return;
+      const full = [...this.#intakes.values()].filter((intake) => intake.full);
+      try {
+        for (const topic of new Set(full.map((intake) => intake.topic))) {
+          const offsets = await this.#driver.admin((admin) => admin.offsets(topic));
+          for (const intake of full) {
+            if (intake.topic === topic) intake.heard(offsets.get(intake.partition)?.high ?? 0);
+          }
+        }
+      } catch (error) {
+        log.debug(`The lag is not known: ${(error as Error).message}`);
+      }
+    }
   }
 
   async #chosen(): Promise<string[]> {

@@ -1,5 +1,6 @@
 import pc from 'picocolors';
 import type { EventTime, PartitionTime, StepDue } from '../engine/event-time.ts';
+import type { Status } from '../engine/status.ts';
 import { Exit, exitCodes } from './exit.ts';
 import { folderOf, type StateFlags } from './state.ts';
 import { isAlive, readStatusFile, type StatusFile } from './status-file.ts';
@@ -19,8 +20,11 @@ export async function whyCommand(given: string | undefined, flags: StateFlags): 
   }
   const running = isAlive(file);
   if (flags.json) {
-    const { topology, time } = file.status;
-    process.stdout.write(`${JSON.stringify({ version: 1, topology, at: file.at, pid: file.pid, running, time })}\n`);
+    const { topology, time, partitions } = file.status;
+    const lag = Object.fromEntries(partitions.flatMap((one) => (one.lag === undefined ? [] : [[one.name, one.lag]])));
+    process.stdout.write(
+      `${JSON.stringify({ version: 1, topology, at: file.at, pid: file.pid, running, time, lag })}\n`,
+    );
   } else process.stdout.write(`${describe(file, running).join('\n')}\n`);
 }
 
@@ -28,9 +32,22 @@ function describe({ status, at, pid }: StatusFile, running: boolean): string[] {
   const { topology, time } = status;
   const who = running ? `process ${pid}` : `process ${pid}, which has ended`;
   const lines = [`${pc.bold(topology)} ${pc.dim(`as of ${iso(at)}, ${who}`)}`];
+  lines.push(...unread(status.partitions));
   if (time.length === 0) lines.push('', 'Nothing in it works on event time, or no partition has come yet.');
   for (const task of time) lines.push('', pc.bold(task.task), ...explain(task, at).map((line) => `  ${line}`));
   return lines;
+}
+
+/** How far the input is read behind its end, where sources tell: the partitions that are furthest behind. */
+function unread(partitions: Status['partitions']): string[] {
+  const known = partitions.filter((one): one is typeof one & { lag: number } => one.lag !== undefined);
+  if (known.length === 0) return [];
+  const behind = known.filter(({ lag }) => lag > 0).sort((a, b) => b.lag - a.lag);
+  if (behind.length === 0) return ['', 'All that has come is read.'];
+  const total = behind.reduce((sum, { lag }) => sum + lag, 0);
+  const most = behind.slice(0, shown).map(({ name, lag }) => `${pc.yellow(name)} ${lag}`);
+  const more = behind.length > shown ? ` and ${behind.length - shown} more` : '';
+  return ['', `Still to be read: ${total}, of ${most.join(', ')}${more}.`];
 }
 
 /** Why what waits in a task has not fired at `now`, in sentences. */

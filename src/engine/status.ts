@@ -39,6 +39,8 @@ export interface Status {
     /** Event time up to which the partition is complete, in ms; absent when it holds nothing back. */
     readonly watermark?: number;
     readonly idle: boolean;
+    /** How far it is read behind its end, in offsets, as last heard; absent where the source does not tell. */
+    readonly lag?: number;
   }[];
   readonly steps: Readonly<Record<string, StepStatus>>;
   readonly sinks: Readonly<Record<string, SinkStatus>>;
@@ -56,7 +58,7 @@ export function readStatus(
   runners: Iterable<SinkRunner>,
   checkpoint: Checkpoint | undefined,
   silences: (task: Task) => readonly Silence[],
-  hosts: Iterable<SourceHost> = [],
+  hosts: readonly SourceHost[] = [],
 ): Status {
   const all = [...tasks];
   const steps: Record<string, StepStatus> = {};
@@ -68,6 +70,7 @@ export function readStatus(
     }
     for (const { id, keyed } of task.keyed) addKeys(steps[id]!, keyed);
   }
+  const lags = lagsOf(hosts);
   const partitions = all.flatMap((task) =>
     task.partitions.map((p) => ({
       name: p.name,
@@ -76,6 +79,7 @@ export function readStatus(
       offset: p.lastOffset,
       ...(Number.isFinite(p.watermark) && { watermark: p.watermark }),
       idle: p.idle,
+      ...(lags.has(p.name) && { lag: lags.get(p.name)! }),
     })),
   );
   const sinks: Record<string, SinkStatus> = {};
@@ -94,12 +98,20 @@ export function readStatus(
     partitions,
     steps,
     sinks,
-    sources: Object.fromEntries(
-      [...hosts].flatMap((host) => (host.counters ? [[host.source.step.id, host.counters]] : [])),
-    ),
+    sources: Object.fromEntries(hosts.flatMap((host) => (host.counters ? [[host.source.step.id, host.counters]] : []))),
     time: all.flatMap((task) => eventTimeOf(task, silences(task)) ?? []),
     ...(checkpoint && { checkpoint: { id: checkpoint.id, at: checkpoint.at } }),
   };
+}
+
+function lagsOf(hosts: readonly SourceHost[]): Map<string, number> {
+  const lags = new Map<string, number>();
+  for (const host of hosts) {
+    for (const { input, partition } of host.readers) {
+      if (partition.lag !== undefined) lags.set(input.name, partition.lag);
+    }
+  }
+  return lags;
 }
 
 function addKeys(sum: StepStatus, keyed: KeyedState<unknown>): void {

@@ -41,6 +41,7 @@ export class FakeDriver implements Driver, Admin, Reader {
   readonly groupOffsets = new Map<number, number>();
   readonly commits: (TopicPartition & { offset: number })[][] = [];
   readonly created: string[] = [];
+  readonly forgotten: string[] = [];
   /** What the brokers list. */
   names: string[] = ['t'];
   events: ReaderEvents | undefined;
@@ -66,6 +67,9 @@ export class FakeDriver implements Driver, Admin, Reader {
         offsets.find((offset) => 1_000 + offset >= time) ?? high,
       ]),
     );
+  }
+  async forget(group: string): Promise<void> {
+    this.forgotten.push(group);
   }
   async topics(): Promise<string[]> {
     return this.names;

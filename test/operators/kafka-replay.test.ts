@@ -31,6 +31,7 @@ async function replayed(offsets: readonly number[], low: number, high: number, f
   await source.committed?.(new Map(engine.positions));
   expect([groups, driver.commits]).toEqual([['a-reader'], []]);
   await source.close();
+  expect([driver.closed, driver.forgotten]).toEqual([true, ['a-reader']]);
   return engine.read.get('t/0') ?? [];
 }
 

@@ -377,6 +377,44 @@ describe('one partition', () => {
     expect(intake.caughtUp).toBe(false);
   });
 
+  test('its lag is what was not handed over yet, up to the end as last heard', async () => {
+    const intake = new Intake({ topic: 't', partition: 0 }, { start: 3, end: 9, known: true }, host());
+    expect(intake.lag).toBe(6);
+    const records = [3, 4, 7].map((offset) => fetchedRecord(0, offset));
+    intake.offer({ topic: 't', partition: 0, from: 3, records, next: 8, end: 12 }, 0);
+    expect(intake.lag).toBe(9);
+    await intake.pull({ records: 2, bytes: 1_000 });
+    expect(intake.lag).toBe(7);
+    await intake.pull({ records: 2, bytes: 1_000 });
+    expect(intake.lag).toBe(4);
+    intake.heard(20);
+    expect(intake.lag).toBe(12);
+    intake.heard(7);
+    expect(intake.lag).toBe(12);
+  });
+
+  test('the lag of a bounded read ends where the read does', () => {
+    expect(new Intake({ topic: 't', partition: 0 }, { start: 3, end: 9, known: true }, host(), 5).lag).toBe(2);
+  });
+
+  test('the end of a partition that is full is asked for, so that its lag stays true', async () => {
+    const driver = new FakeDriver({ 0: full(9) });
+    const ticks: (() => void)[] = [];
+    const clock = { now: () => 0, sleep: () => new Promise<void>((resolve) => void ticks.push(resolve)) };
+    const engine = new FakeEngine();
+    const context = { ...sourceContext({ ...systemPorts(), clock }), ...engine.hooks(), resumed: false };
+    await openSource({ brokers: 'b:1', topic: 't', start: 'earliest' }, context, async () => driver);
+    driver.balance([0]);
+    await until(() => engine.partitions.size === 1);
+    await engine.pull('t/0');
+    driver.fetch(0, 2);
+    driver.fetch(0, 2);
+    driver.logs.set(0, full(100));
+    expect(engine.partitions.get('t/0')?.lag).toBe(9);
+    ticks.shift()!();
+    await until(() => engine.partitions.get('t/0')?.lag === 100);
+  });
+
   test('a fetch of what was taken before changes nothing', async () => {
     const intake = new Intake({ topic: 't', partition: 0 }, { start: 5, end: 9, known: true }, host());
     const old = {

@@ -101,7 +101,7 @@ describe('penstock why', () => {
     state = mkdtempSync(join(tmpdir(), 'penstock-why-'));
   });
   afterEach(() => rmSync(state, { recursive: true, force: true }));
-  const status = { topology: 't', time: [task({ watermark: noon, due: [due] })] } as unknown as Status;
+  const status = { topology: 't', partitions: [], time: [task({ watermark: noon, due: [due] })] } as unknown as Status;
 
   test('reads what a run keeps in its state folder, as text and as JSON', async () => {
     const kept = keepStatusFile({ status: () => status }, join(state, 'new'));
@@ -114,6 +114,35 @@ describe('penstock why', () => {
     );
     const json = await captured(() => whyCommand(undefined, { state: join(state, 'new'), json: true }));
     expect(JSON.parse(json.stdout)).toMatchObject({ version: 1, topology: 't', running: true, time: status.time });
+  });
+
+  test.each([
+    [[], ''],
+    [[{ name: 'a/0' }], ''],
+    [[{ name: 'a/0', lag: 0 }], 'All that has come is read.\n'],
+    [
+      [
+        { name: 'a/0', lag: 5 },
+        { name: 'a/1', lag: 70 },
+        { name: 'a/2', lag: 0 },
+      ],
+      'Still to be read: 75, of a/1 70, a/0 5.\n',
+    ],
+    [
+      Array.from({ length: 7 }, (_, n) => ({ name: `a/${n}`, lag: 1 })),
+      'Still to be read: 7, of a/0 1, a/1 1, a/2 1, a/3 1, a/4 1 and 2 more.\n',
+    ],
+  ])('says how far the input is behind, where sources tell: %j', async (partitions, told) => {
+    const behind = { ...status, partitions };
+    writeFileSync(
+      join(state, 'status.json'),
+      JSON.stringify({ version: 1, pid: 2 ** 22 + 1, at: noon, status: behind }),
+    );
+    const { stdout } = await captured(() => whyCommand(undefined, { state }));
+    expect(plain([stdout])[0]!.split('\n\n')[1]).toContain(told === '' ? 'Event time' : told.trim());
+    const json = await captured(() => whyCommand(undefined, { state, json: true }));
+    const lags = partitions.flatMap((one) => ('lag' in one ? [[one.name, one.lag]] : []));
+    expect(JSON.parse(json.stdout).lag).toEqual(Object.fromEntries(lags));
   });
 
   test('says of a process that is gone that it has ended', async () => {

@@ -94,6 +94,9 @@ export function partition(
   let at = (context.position(id) as number | undefined) ?? 0;
   return {
     id,
+    get lag() {
+      return entries.length - at;
+    },
     get caughtUp() {
       return at >= entries.length;
     },

@@ -158,8 +158,11 @@ describe('a store that cannot commit', () => {
     log.add('0', ...Array.from({ length: 100 }, (_, n) => reading(n, n)));
     const run = await Run.start(options(plain, definitions, { store, checkpointMs: never, checkpointRecords: 25 }));
     await until(() => run.status().partitions[0]?.read === 100);
+    expect(run.status().partitions[0]?.lag).toBe(0);
+    log.add('0', reading(100, 100));
+    expect(run.status().partitions[0]?.lag).toBe(1);
     open();
-    for (let n = 100; n < 200; n++) {
+    for (let n = 101; n < 200; n++) {
       store.hold = slow();
       log.add('0', reading(n, n));
       await until(() => run.status().partitions[0]?.read === n + 1);
