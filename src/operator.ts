@@ -269,8 +269,8 @@ export class RawRecord {
   /** Set by a source that already knows that this record is bad: it goes to the dead letter with this reason. */
   refused: { code: RejectCode; message: string } | undefined = undefined;
   /**
-   * Set by a source for a record that is none of its stream's: the stream that takes it, which an option of the format `stream` names. It
-   * is decoded, its time is its arrival, and event time does not move with it.
+   * Set by a source for a record that is none of its stream's: the stream that takes it, which an option of the format `stream` names, or
+   * `drop`. It is decoded, its time is its arrival, and event time does not move with it.
    */
   stream: string | undefined = undefined;
 }

@@ -105,7 +105,8 @@ class MqttServerSource implements OpenSource, SourcePartition, LaneRules {
   }
 
   async open(): Promise<void> {
-    const { limits = {}, rules, retain = true, presence, passOn = [] } = this.#options;
+    const { limits = {}, rules, retain = true, presence = 'drop', passOn = [] } = this.#options;
+    const watched = presence !== 'drop';
     this.#door = await Door.open({
       log: this.#context.log,
       tally: this.#tally,
@@ -127,10 +128,10 @@ class MqttServerSource implements OpenSource, SourcePartition, LaneRules {
       },
       store: (message) => this.#store(message),
       tell: (what) => {
-        if (presence !== undefined) this.#tell(what);
+        if (watched) this.#tell(what);
       },
     });
-    if (presence !== undefined) this.#tell({ event: 'serverStarted', at: this.now() });
+    if (watched) this.#tell({ event: 'serverStarted', at: this.now() });
     try {
       await this.#listen();
     } catch (error) {
@@ -162,7 +163,7 @@ class MqttServerSource implements OpenSource, SourcePartition, LaneRules {
     const records = await this.#journal.read(this.#next, limits, this.#signal);
     if (!records) return null;
     this.#next = records.next;
-    return new JournaledBatch(records, this.#ways, this.#options.presence ?? '');
+    return new JournaledBatch(records, this.#ways, this.#options.presence ?? 'drop');
   }
 
   async committed(positions: ReadonlyMap<string, Position>): Promise<void> {

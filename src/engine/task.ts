@@ -75,7 +75,7 @@ export class Task implements Surroundings {
       partition.counts.in++;
       const record = this.#accept(partition, raw, clean);
       partition.lastOffset = raw.offset;
-      if (record !== undefined && raw.stream !== undefined) this.heads.get(raw.stream)!.push(record);
+      if (record !== undefined && raw.stream !== undefined) this.heads.get(raw.stream)?.push(record);
       else if (record !== undefined) {
         head.push(record);
         if (record.time > partition.maxTime) {

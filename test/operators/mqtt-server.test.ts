@@ -181,4 +181,17 @@ describe('records', () => {
     await until('the will', () => seen.length === 1);
     expect(seen).toEqual(['wills/g1 gone']);
   });
+
+  test('what happened to clients is dropped where no stream is named for it, also what an earlier run has kept', async () => {
+    const folder = await journalFolder();
+    const first = await open({ presence: 'presence' }, { directory: folder.path });
+    await (await first.client({ clientId: 'g1' })).publishAsync('a', '1', { qos: 1 });
+    await first.stop();
+    const second = await open({}, { directory: folder.path });
+    await (await second.client({ clientId: 'g1' })).publishAsync('a', '2', { qos: 1 });
+    const found = await second.records(5);
+    expect(found.map(({ stream, text }) => stream ?? text)).toEqual(['drop', 'drop', '1', 'drop', '2']);
+    await second.close();
+    await folder.remove();
+  });
 });
