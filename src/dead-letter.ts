@@ -25,8 +25,8 @@ export interface DeadLetter {
   /** Which of several records made from that one was refused. */
   readonly part?: string;
   readonly key?: Key;
-  /** The key that it came with, where a step has given it another. */
-  readonly originalKey?: Key;
+  /** The key that it came with, where a step has given it another; `null` when it came without. */
+  readonly originalKey?: Key | null;
   /** Event time in ms, when it is known. */
   readonly time?: number;
   readonly topic?: string;

@@ -161,6 +161,8 @@ export const kafkaSink = defineSink({
     'A write is confirmed when all in-sync replicas have it (`acks=all`, idempotent producer). A broker that is away is waited for, in order per key. ' +
     'Refused, and sent to `otherwise`, are: a record larger than the topic takes, a timestamp that the topic does not take, a key field that is missing, a topic name from the data that ' +
     'Kafka does not allow or that is not there. A topic written out in full that is not there, or a missing right, ends the run.\n\n' +
+    'A dead letter also has the headers that Kafka Connect gives it (`__connect.errors.topic`, `.partition`, `.offset`, `.connector.name`, `.task.id`, `.stage`, `.class.name`, `.exception.class.name`, ' +
+    '`.exception.message`), and the key that it came with.\n\n' +
     'In a topology with `state: { store: kafka }` whose source has the same `brokers`, `ssl` and `sasl`, records are written in the transaction of the source partition that they come from, and seen ' +
     'by readers of committed records when the checkpoint is taken: exactly once. A refused record is left out, the transaction goes on without it. An error after which nobody knows what was ' +
     'written makes the partition go on from its last commit.',
@@ -188,6 +190,13 @@ export const kafkaSink = defineSink({
           description:
             "The record's own headers (`meta.headers`) are written as well; those of `headers` stand over them.",
           default: false,
+        }),
+      ),
+      payload: Type.Optional(
+        Type.Enum(['value', 'original'], {
+          description:
+            'What is written of a dead letter. `value`: the record that tells all of it. `original`: the payload that was refused, with its key and headers, and what is known of it in the header `penstock-dead-letter`; readers of Kafka Connect take that.',
+          default: 'value',
         }),
       ),
       compression: Type.Optional(

@@ -162,6 +162,7 @@ export interface SinkOptions extends Connection {
   readonly key?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly forwardHeaders?: boolean;
+  readonly payload?: 'value' | 'original';
   readonly compression?: Compression;
   readonly registry?: RegistryWriting;
   readonly value?: SchemaFile;

@@ -1,8 +1,12 @@
 import {
   compileTemplate,
+  connectHeaders,
+  deadLetterOf,
   type Key,
   kafkaPartition,
   type OpenSink,
+  originalHeaders,
+  payloadBytes,
   type Refused,
   RejectError,
   type Render,
@@ -79,6 +83,7 @@ class KafkaSink implements OpenSink {
   readonly #topic: Render;
   readonly #key: (record: StreamRecord) => Key | undefined;
   readonly #forwardsHeaders: boolean;
+  readonly #original: boolean;
   readonly #headers: readonly (readonly [string, Render])[];
   readonly #encoders: Encoders;
 
@@ -87,8 +92,9 @@ class KafkaSink implements OpenSink {
     this.#topics = topics;
     this.#context = context;
     this.#topic = options.topic.includes('{') ? compileTemplate(options.topic) : () => options.topic;
-    this.#key = options.key === undefined ? (record) => record.key : fieldKey(options.key);
+    this.#key = options.key === undefined ? originalKey : fieldKey(options.key);
     this.#forwardsHeaders = options.forwardHeaders ?? false;
+    this.#original = options.payload === 'original';
     this.#headers = Object.entries(options.headers ?? {}).map(([name, text]) => [name, compileTemplate(text)]);
   }
 
@@ -149,17 +155,23 @@ class KafkaSink implements OpenSink {
     }
   }
 
+  #encodeValue(value: unknown, heads: Heads): Buffer | null {
+    return heads.value && value !== null ? this.#encoders.value!.encode(heads.value, value) : encodeValue(value);
+  }
+
   #encode(record: StreamRecord, heads: Heads): Outgoing {
     const key = this.#key(record);
-    const { value } = record;
+    const letter = deadLetterOf(record);
+    const original = this.#original ? letter : undefined;
     const headers: Record<string, string | readonly string[]> = {
       ...(this.#forwardsHeaders && record.meta?.headers),
+      ...(letter && (original ? originalHeaders(letter) : connectHeaders(letter))),
       [idHeader]: this.#context.recordId(record),
     };
     for (const [name, render] of this.#headers) headers[name] = render(record);
     return {
       key: key === undefined ? null : heads.key ? this.#encoders.key!.encode(heads.key, key) : encodeKey(key),
-      value: heads.value && value !== null ? this.#encoders.value!.encode(heads.value, value) : encodeValue(value),
+      value: original ? payloadBytes(original) : this.#encodeValue(record.value, heads),
       headers,
       ...(record.time >= 0 && Number.isFinite(record.time) && { timestamp: String(Math.trunc(record.time)) }),
     };
@@ -168,6 +180,12 @@ class KafkaSink implements OpenSink {
 
 function encodeKey(key: Key): Buffer {
   return Buffer.from(typeof key === 'string' ? key : JSON.stringify(key));
+}
+
+// A step may have given the record another key before it was refused.
+function originalKey(record: StreamRecord): Key | undefined {
+  const letter = deadLetterOf(record);
+  return letter?.originalKey === undefined ? record.key : (letter.originalKey ?? undefined);
 }
 
 function choosePartition(

@@ -149,6 +149,13 @@ export const mqttSink = defineSink({
           default: false,
         }),
       ),
+      payload: Type.Optional(
+        Type.Enum(['value', 'original'], {
+          description:
+            'What is published of a dead letter. `value`: the record that tells all of it. `original`: the payload that was refused; with MQTT 5 what is known of it is in user properties, named as the headers of Kafka Connect.',
+          default: 'value',
+        }),
+      ),
       expiry: Type.Optional(
         duration({
           description: 'The broker drops the message when it could not be delivered for so long. MQTT 5 only.',

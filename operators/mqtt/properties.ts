@@ -2,6 +2,8 @@ import { isUtf8 } from 'node:buffer';
 import type { IPublishPacket } from 'mqtt';
 import {
   compileTemplate,
+  connectHeaders,
+  deadLetterOf,
   durationMs,
   type Meta,
   RejectError,
@@ -56,6 +58,7 @@ export function propertiesOf(
   const seconds = expiry === undefined ? undefined : Math.min(0xffff_ffff, Math.ceil(durationMs(expiry) / 1_000));
   return (record, id) => ({
     userProperties: {
+      ...letterProperties(record),
       ...Object.fromEntries(user.map(([name, render]) => [name, fitting(name, render(record))])),
       'penstock-id': id,
     },
@@ -64,6 +67,16 @@ export function propertiesOf(
     ...(response && { responseTopic: response(record) }),
     ...(correlation && { correlationData: Buffer.from(fitting('correlationData', correlation(record))) }),
   });
+}
+
+// Cut to what MQTT carries: a dead letter that is refused ends the run.
+function letterProperties(record: StreamRecord): Record<string, string> {
+  const letter = deadLetterOf(record);
+  if (letter === undefined) return {};
+  const entries = Object.entries(connectHeaders(letter));
+  return Object.fromEntries(
+    entries.map(([name, text]) => [name, text.slice(0, 8_000).replace(/[\u0000\p{Cs}]/gu, '\ufffd')]),
+  );
 }
 
 function fitting(name: string, text: string): string {

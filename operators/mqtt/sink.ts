@@ -1,7 +1,9 @@
 import type { IClientPublishOptions } from 'mqtt';
 import {
   compileTemplate,
+  deadLetterOf,
   type OpenSink,
+  payloadBytes,
   publishProblem,
   type Refused,
   RejectError,
@@ -17,6 +19,7 @@ import { type Properties, type PropertyOptions, propertiesOf } from './propertie
 export interface SinkOptions extends ConnectionOptions, PropertyOptions {
   topic: string;
   qos?: 0 | 1 | 2;
+  payload?: 'value' | 'original';
   retain?: boolean;
 }
 
@@ -145,7 +148,8 @@ class MqttSink implements OpenSink {
     let properties: Properties | undefined;
     try {
       topic = this.#topic(record);
-      payload = encode(record.value);
+      const letter = this.#options.payload === 'original' ? deadLetterOf(record) : undefined;
+      payload = letter ? payloadBytes(letter) : encode(record.value);
       properties = this.#properties?.(record, this.#context.recordId(record));
     } catch (error) {
       if (error instanceof RejectError) return error.message;

@@ -40,7 +40,7 @@ export function deadLetter(
     offset: record.offset,
     ...(record.part !== undefined && { part: record.part }),
     ...(record.key !== undefined && { key: record.key }),
-    ...(original?.key !== undefined && original.key !== record.key && { originalKey: original.key }),
+    ...(original && original.key !== record.key && { originalKey: original.key ?? null }),
     ...(Number.isFinite(record.time) && { time: record.time }),
     ...(meta?.topic !== undefined && { topic: meta.topic }),
     ...(meta?.headers !== undefined && { headers: meta.headers }),
