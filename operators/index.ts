@@ -11,6 +11,7 @@ import { httpSink } from './http/index.ts';
 import { httpServerSource } from './http-server/index.ts';
 import { influxSink, influxSource } from './influx/index.ts';
 import { join } from './join/index.ts';
+import { journalSink, journalSource } from './journal/index.ts';
 import { kafkaSink, kafkaSource } from './kafka/index.ts';
 import { keyBy } from './key-by/index.ts';
 import { lag } from './lag/index.ts';
@@ -49,6 +50,8 @@ export {
   influxSink,
   influxSource,
   join,
+  journalSink,
+  journalSource,
   kafkaSink,
   kafkaSource,
   keyBy,
@@ -81,6 +84,7 @@ export const sources = {
   file: fileSource,
   httpServer: httpServerSource,
   influx: influxSource,
+  journal: journalSource,
   kafka: kafkaSource,
   mqtt: mqttSource,
   mqttServer: mqttServerSource,
@@ -120,6 +124,7 @@ export const sinks = {
   file: fileSink,
   http: httpSink,
   influx: influxSink,
+  journal: journalSink,
   kafka: kafkaSink,
   mqtt: mqttSink,
   postgres: postgresSink,
@@ -141,6 +146,8 @@ export const catalogue: readonly Definition[] = [
   influxSource,
   influxSink,
   join,
+  journalSource,
+  journalSink,
   kafkaSource,
   kafkaSink,
   keyBy,

@@ -618,12 +618,14 @@ export const sourceOptions = {
   time: Type.Optional(
     Type.Unsafe<TimeOption>({
       description:
-        "Where event time comes from. `arrival`: when the record reached us. `kafka`, `influx`: the record's own timestamp (of that source only). `{ field, unit }`: a field of the payload. `{ header, unit }`: a header, or a user property of MQTT 5. A source without `time` cannot feed a window.",
+        "Where event time comes from. `arrival`: when the record reached us. `kafka`, `influx`, `journal`: the record's own timestamp (of that source only). `{ field, unit }`: a field of the payload. `{ header, unit }`: a header, or a user property of MQTT 5. A source without `time` cannot feed a window.",
       anyOf: [
-        { type: 'string', enum: ['arrival', 'kafka', 'influx'] },
+        { type: 'string', enum: ['arrival', 'kafka', 'influx', 'journal'] },
         Type.Object(
           {
-            from: Type.Optional(Type.Enum(['arrival', 'kafka', 'influx'], { description: 'Instead of `field`.' })),
+            from: Type.Optional(
+              Type.Enum(['arrival', 'kafka', 'influx', 'journal'], { description: 'Instead of `field`.' }),
+            ),
             field: Type.Optional(field({ description: 'Field of the payload that holds the time.' })),
             header: Type.Optional(
               Type.String({
@@ -670,8 +672,9 @@ export type TimeOption =
   | 'arrival'
   | 'kafka'
   | 'influx'
+  | 'journal'
   | {
-      from?: 'arrival' | 'kafka' | 'influx';
+      from?: 'arrival' | 'kafka' | 'influx' | 'journal';
       field?: string;
       header?: string;
       unit?: 's' | 'ms' | 'us' | 'ns' | 'rfc3339';

@@ -1,5 +1,5 @@
-import { openJournal } from '../../src/engine/journal.ts';
 import { openJournalView } from '../../src/engine/journal-view.ts';
+import { openOwnJournal } from '../../src/engine/own-journal.ts';
 import {
   type Batch,
   type Log,
@@ -63,7 +63,7 @@ export function sinkContext(ports: Ports) {
     id: 'readings.sink',
     signal: stop.signal,
     recordId: ({ origin, offset }) => `${origin}/${offset}`,
-    journal: (path, size) => openJournal(ports.disk, path, { clock: ports.clock, ...size }),
+    journal: (path, size) => openOwnJournal(path, size, { ports, log }),
     stop,
   };
   return context;
