@@ -42,6 +42,7 @@ async function kafkaTarget(): Promise<SinkUnderTest> {
     async contents() {
       const reading = await Reading.open({ topic, group: uniqueName('reader'), start: 'earliest', until: 'end' });
       await reading.toEnd();
+      if (reading.failures.length > 0) throw reading.failures[0];
       await reading.close();
       return byKey(reading.values() as Numbered[]);
     },
