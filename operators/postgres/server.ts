@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import type { Sql } from 'postgres';
 import { RunError, readTlsFiles, type SinkContext, tlsRefusal } from '../../src/operator.ts';
 import { type Address, type PostgresOptions, parseAddress } from './options.ts';
@@ -82,7 +83,17 @@ export class Server {
   #connect(): Sql {
     const { username, password } = this.#options;
     const { host, port, database } = this.address;
+    const { network } = this.#context.ports;
+    // The library knows this option, its types do not: a socket that is connected.
+    const connected = {
+      async socket() {
+        const socket = network.connect({ host, port });
+        await once(socket, 'connect');
+        return socket;
+      },
+    };
     return this.#postgres({
+      ...connected,
       host,
       port,
       database,

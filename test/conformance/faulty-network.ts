@@ -126,6 +126,11 @@ class Link extends Duplex {
     real.pause();
   }
 
+  /** As a socket says it. */
+  get readyState(): string {
+    return this.destroyed ? 'closed' : 'open';
+  }
+
   override _read(): void {
     const chunk = this.#real.read() as Buffer | null;
     if (chunk === null) {

@@ -4,11 +4,13 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import postgres from 'postgres';
 import { fileSink } from '../../operators/file/index.ts';
 import { httpSink } from '../../operators/http/index.ts';
 import { influxSink } from '../../operators/influx/index.ts';
 import { kafkaSink } from '../../operators/kafka/index.ts';
 import { mqttSink } from '../../operators/mqtt/index.ts';
+import { postgresSink } from '../../operators/postgres/index.ts';
 import { Secret } from '../../src/operator.ts';
 import { until } from '../conformance/harness.ts';
 import { type SinkUnderTest, sinkSuite } from '../conformance/sink-suite.ts';
@@ -26,6 +28,8 @@ import {
 import { Reading, uniqueName } from './kafka-tools.ts';
 import { needs } from './services.ts';
 
+const { describe, POSTGRES_URL } = needs('KAFKA_BROKERS', 'POSTGRES_URL');
+const address = POSTGRES_URL === '' ? '' : new URL(POSTGRES_URL).host;
 const { KAFKA_BROKERS: brokers, INFLUX_URL: url, INFLUX_ORG: org } = servers;
 
 /** Numbers of each key in the order in which they stand. */
@@ -113,6 +117,23 @@ async function fileTarget(): Promise<SinkUnderTest> {
   };
 }
 
+async function postgresTarget(): Promise<SinkUnderTest> {
+  const { host, pathname, username, password } = new URL(POSTGRES_URL);
+  const table = uniqueName('conformance').replaceAll('-', '_');
+  const admin = postgres(POSTGRES_URL, { max: 1 });
+  await admin.unsafe(`CREATE TABLE ${table} (at serial, id text UNIQUE, key text, n int)`);
+  const options = { url: `postgres://${host}${pathname}`, username, table, idColumn: 'id' };
+  return {
+    open: (context, secret = password) =>
+      postgresSink.open({ ...options, password: new Secret(secret) } as never, context),
+    contents: async () => byKey(await admin.unsafe<Numbered[]>(`SELECT key, n FROM ${table} ORDER BY at`)),
+    async close() {
+      await admin.unsafe(`DROP TABLE ${table}`);
+      await admin.end();
+    },
+  };
+}
+
 /** A server that takes what bears the right token, but nothing that says it is bad. */
 async function httpTarget(): Promise<SinkUnderTest> {
   const taken: Numbered[] = [];
@@ -141,7 +162,7 @@ async function httpTarget(): Promise<SinkUnderTest> {
   };
 }
 
-needs('KAFKA_BROKERS').describe('conformance', () => {
+describe('conformance', () => {
   sinkSuite('kafka', { make: kafkaTarget, remote: true, poison: (n) => ({ key: 'c', n, pad: 'x'.repeat(2 << 20) }) });
   sinkSuite('mqtt', { make: mqttTarget, remote: true, secured: guarded.slice(7), poison: (n) => ({ key: 'c/+', n }) });
   sinkSuite('influx', { make: influxTarget, remote: true, secured: url, poison: () => ({ key: 'c', n: 'a text' }) });
@@ -150,6 +171,12 @@ needs('KAFKA_BROKERS').describe('conformance', () => {
     remote: true,
     secured: '127.0.0.1',
     poison: (n) => ({ key: 'c', n, bad: true }),
+  });
+  sinkSuite('postgres', {
+    make: postgresTarget,
+    remote: true,
+    secured: address,
+    poison: () => ({ key: 'c', n: 'a text' }),
   });
   sinkSuite('file', { make: fileTarget });
 });
