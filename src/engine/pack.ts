@@ -96,8 +96,10 @@ export class Packer {
       this.bytes[this.at] = 0xa0 | length;
       this.at += 1 + length;
     } else if (length < 256 && this.#ascii(text, this.at + 2)) {
-      this.#head(0xd9, length, 1);
-      this.at += length;
+      // By hand: `#head` writes over what may stand behind it.
+      this.bytes[this.at] = 0xd9;
+      this.bytes[this.at + 1] = length;
+      this.at += 2 + length;
     } else this.#longText(text);
   }
 

@@ -94,3 +94,12 @@ test('what earlier releases wrote, with the library alone, is read', () => {
   const record = new StreamRecord({ fuel: 1.5 }, 'k', 5, 9, undefined, undefined, undefined, 'in/0');
   expect(unpack(Buffer.from(old.pack([record])))).toEqual([record]);
 });
+
+test('texts of every length come back as they were, at any place', () => {
+  // No letter twice in a row, so that no byte can stand in for another.
+  const letters = Array.from({ length: 300 }, (_, i) => String.fromCharCode(97 + (i % 26))).join('');
+  for (let length = 0; length <= letters.length; length++) {
+    for (const text of [letters.slice(0, length), `${letters.slice(0, length)}ü`])
+      expect(unpack(packed([text, text, length]))).toEqual([text, text, length]);
+  }
+});
