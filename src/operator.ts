@@ -435,6 +435,8 @@ export interface SourceDefinition<S extends TSchema = TSchema> extends Common<S>
   check?(options: Static<S>, check: TypeCheck): void;
   /** The fields that this source takes from a topic; `undefined` when it does not read the topic. Tests ask for it, where nothing is opened. */
   captures?(options: Static<S>, topic: string): Readonly<Record<string, string>> | undefined;
+  /** The name that this source's routes give to a topic, as `meta.route`; `undefined` when it has none. Tests ask for it too. */
+  route?(options: Static<S>, topic: string): string | undefined;
   /**
    * For topologies with `state: { store: <name of this source> }`: keeps the state of the source's partitions in the source's own
    * system. `settings` is the topology's `state`.

@@ -1,5 +1,6 @@
 import { compileTopic, defineSource, Type } from '../../src/operator.ts';
 import { checkServer, type ServerOptions, serverOptions } from './options.ts';
+import { compileRoutes, parseRouteList, type RouteOption } from './routes.ts';
 import { openServer } from './source.ts';
 
 /**
@@ -29,13 +30,16 @@ export const mqttServerSource = defineSource({
   shorthand: 'listen',
   times: ['arrival'],
   check: (options, check) => checkServer(options as ServerOptions, check),
-  captures({ topics }, topic) {
+  captures(options, topic) {
+    const { routes, topics } = options as ServerOptions;
+    if (routes !== undefined && nameOf(routes, topic) === undefined) return undefined;
     if (topics === undefined) return {};
     return [topics]
       .flat()
       .map((pattern) => compileTopic(pattern).match(topic))
       .find((captured) => captured !== undefined);
   },
+  route: ({ routes }, topic) => nameOf((routes ?? []) as RouteOption[], topic),
   open: (options, context) => openServer(options as ServerOptions, context),
   examples: [
     {
@@ -58,3 +62,8 @@ export const mqttServerSource = defineSource({
     },
   ],
 });
+
+function nameOf(routes: string | RouteOption[], topic: string): string | undefined {
+  const read = typeof routes === 'string' ? parseRouteList(routes) : routes;
+  return 'message' in read ? undefined : compileRoutes(read)(topic);
+}

@@ -78,7 +78,11 @@ export class Feed {
   /** The source's definition with this feed in place of its connection. */
   opened(definition: SourceDefinition, options: unknown, context: SourceContext): void {
     const capture = (topic: string) => definition.captures?.(options as never, topic);
-    const reads = { captures: definition.captures === undefined ? undefined : capture, bytes: encoder(options) };
+    const reads = {
+      captures: definition.captures === undefined ? undefined : capture,
+      route: (topic: string) => definition.route?.(options as never, topic),
+      bytes: encoder(options),
+    };
     this.#assign = (partition) => {
       const more = () => this.#more(context.signal);
       const reader = new FedPartition(String(partition), this.#entries[partition]!, reads, context, more);
@@ -107,6 +111,7 @@ type More = () => Promise<boolean>;
 
 interface Reads {
   readonly captures: ((topic: string) => RawRecord['captures']) | undefined;
+  readonly route: (topic: string) => string | undefined;
   readonly bytes: (record: FedRecord) => Buffer;
 }
 
@@ -147,7 +152,7 @@ class FedPartition implements SourcePartition {
   }
 }
 
-function fill(into: RawRecord, entry: Entry, offset: number, { captures, bytes }: Reads): void {
+function fill(into: RawRecord, entry: Entry, offset: number, { captures, route, bytes }: Reads): void {
   const { topic } = entry;
   into.data = bytes(entry);
   into.start = 0;
@@ -156,7 +161,8 @@ function fill(into: RawRecord, entry: Entry, offset: number, { captures, bytes }
   into.arrival = entry.arrival;
   into.timestamp = entry.arrival;
   into.offset = offset;
-  into.meta = topic === undefined ? undefined : { topic };
+  const named = topic === undefined ? undefined : route(topic);
+  into.meta = topic === undefined ? undefined : { topic, ...(named !== undefined && { route: named }) };
   if (topic === undefined || captures === undefined) return;
   into.captures = captures(topic);
   if (into.captures === undefined)

@@ -101,10 +101,10 @@ describe('what one client does wrong ends that client, is counted, and is no tro
     await flood.connect('flood');
     for (let id = 1; id <= 120; id++) flood.send(flood.publish(id, 'x'));
     await until('the first of it', () => flood.ids('puback').length >= 50);
-    expect([flood.closed, flood.ids('puback').length < 120]).toEqual([false, true]);
     await slow.well();
     await until('all of it', () => flood.ids('puback').length === 120);
-    expect(slow.door.counters['slowed']).toBeGreaterThanOrEqual(2);
+    // A hundred and twenty take more than two seconds' allowances.
+    expect([flood.closed, slow.door.counters['slowed']! >= 2]).toEqual([false, true]);
     expect(logged(slow.door, 'has to wait')).toBe(1);
     const strict = await open({ limits: { messagesPerSecond: 50, overRate: 'disconnect' } });
     const other = await strict.door.raw();

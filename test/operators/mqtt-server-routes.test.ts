@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { catalogue } from '../../operators/index.ts';
 import {
   compileRoutes,
   parseProperties,
@@ -7,6 +8,8 @@ import {
   type RouteOption,
   routeProblem,
 } from '../../operators/mqtt-server/routes.ts';
+import { testFiles } from '../../src/cli/test-command.ts';
+import { describeResults } from '../../src/cli/test-report.ts';
 
 const name = fc
   .string({ unit: fc.constantFrom('a', 'B', '1', '.', '_', '-'), minLength: 1, maxLength: 6 })
@@ -126,4 +129,34 @@ next=y`;
       ),
     );
   });
+});
+
+test('`penstock test` knows the routes, and what a record without one becomes', async () => {
+  const text = `version: 1
+name: routed
+otherwise: rejected
+streams:
+  devices:
+    - mqttServer: { routes: "temperature:.*temperature, brightness:.*brightness" }
+    - map: { to: meta.route }
+    - print: json
+  rejected:
+    - print: json
+tests:
+  - name: the name is there
+    feed:
+      devices:
+        - { topic: a/temperature, value: { n: 1 } }
+        - { topic: b/brightness, value: { n: 2 } }
+        - { topic: c, value: { n: 3 } }
+    expect:
+      devices: [{ value: { n: 1, to: temperature } }, { value: { n: 2, to: brightness } }]
+      rejected: [{ like: { code: topic-unknown, topic: c } }]
+`;
+  const { results, problems } = await testFiles([{ text, file: 'routed.yaml' }], catalogue);
+  expect([problems, describeResults(results, false), results.map(({ passed }) => passed)]).toEqual([
+    [],
+    expect.anything(),
+    [true],
+  ]);
 });

@@ -81,7 +81,11 @@ describe('acknowledgement', () => {
     await until('the bound', () => slow.waiting.length >= 21);
     for (let n = 0; n < 3; n++) other.send(other.publish(0, 'dropped', { qos: 0 }));
     await until('three are given up', () => door.counters['dropped.qos0'] === 3);
-    // Longer than one and a half keep-alives have passed for the sender, of whom nothing is read.
+    // One that came later, is read and has nothing to say runs out of its keep-alive; the sender, of whom nothing is read, does not.
+    const quiet = await door.raw();
+    await quiet.connect('quiet', { keepalive: 1 });
+    await until('the end of the silent one', () => quiet.closed);
+    await until('nobody else has gone', () => door.counters['connections'] === 2);
     for (let n = 1; n <= 3; n++) {
       other.send({ cmd: 'pingreq' });
       await until('a ping', () => other.ids('pingresp').length === n);
