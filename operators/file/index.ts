@@ -1,4 +1,6 @@
+import { basename } from 'node:path';
 import { defineSink, defineSource, duration, field, path, size, Type } from '../../src/operator.ts';
+import { openFiles } from './files.ts';
 import { openAppend } from './sink.ts';
 import { openFile } from './source.ts';
 
@@ -14,11 +16,16 @@ export const fileSource = defineSource({
     'Lines end with `\\n` or `\\r\\n`; the last one may lack it, except while the file is followed: then it is a record only once it is whole. ' +
     'A byte order mark at the beginning is passed over, and so are empty lines. The position in a checkpoint is a byte offset: after a restart ' +
     'reading goes on there. If the file is shorter by then, the run ends with an error instead of reading something else.\n\n' +
+    'With `*` in the name the files that match are read one after the other, in the order of their names, as if they were one; so names have to sort as the files were written, as those of the `rotate` of the sink do. ' +
+    'With `follow` the last one is followed until another one comes. A file that shows up with an earlier name than the one being read is not read. Files whose names end in `.gz` are unpacked; after a restart they are read past up to the position.\n\n' +
     'A line longer than `maxPayload` is rejected (`payload-too-large`) and passed over without being held in memory. ' +
     'With `csv`, a cell may hold newlines inside quotes; a record with a wrong number of cells, or whose cell is not of its type, is rejected (`payload-malformed`). ' +
     'An empty cell of a number or boolean column is `null`.',
   options: Type.Object({
-    path: path({ description: 'The file, relative to the topology.', examples: ['./readings.jsonl'] }),
+    path: path({
+      description: 'The file, relative to the topology. With `*` in its name: several files.',
+      examples: ['./readings.jsonl', './logs/readings.*.jsonl.gz'],
+    }),
     follow: Type.Optional(
       Type.Boolean({
         description: 'Wait at the end for lines to be appended, instead of ending there.',
@@ -54,7 +61,17 @@ export const fileSource = defineSource({
   replays: true,
   times: [],
   check(options, check) {
-    const { csv } = options;
+    const { csv, follow, path: file } = options;
+    if (follow && file.endsWith('.gz') && !file.includes('*')) {
+      check.problem(['follow'], 'A compressed file cannot be followed.', 'Drop `follow`.');
+    }
+    if (/\*.*[\\/]/.test(file)) {
+      check.problem(
+        ['path'],
+        'A folder has a `*`; only the name of the file may.',
+        'Write it as `./logs/readings.*.jsonl`.',
+      );
+    }
     if (csv?.header === false && !csv.columns) {
       check.problem(
         ['csv'],
@@ -80,7 +97,7 @@ export const fileSource = defineSource({
       options: { path: './readings.csv', csv: { types: { fuel: 'number' } }, time: { field: 'time', unit: 'rfc3339' } },
     },
   ],
-  open: openFile,
+  open: (options, context) => (basename(options.path).includes('*') ? openFiles : openFile)(options, context),
 });
 
 /**

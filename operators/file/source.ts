@@ -12,6 +12,7 @@ import {
   sizeBytes,
 } from '../../src/operator.ts';
 import { type CellType, csvDecoder, csvEnd, splitCells } from './csv.ts';
+import { Gunzipped } from './gunzip.ts';
 import { Chunk, Cutter, type FilePosition, lineEnd } from './records.ts';
 
 export interface FileOptions {
@@ -32,20 +33,33 @@ type Decode = ReturnType<typeof csvDecoder>;
 
 /** Opens the file at its checkpointed position, or at its beginning. */
 export async function openFile(options: FileOptions, context: SourceContext): Promise<OpenSource> {
+  const { partition } = await openPartition(options, context, context.position('0'));
+  context.assign(partition);
+  context.complete();
+  return { close: () => partition.close() };
+}
+
+/** Opens one file to be read from a position on. One that is followed ends once `over` says that nothing more comes. */
+export async function openPartition(
+  options: FileOptions,
+  context: SourceContext,
+  stored: unknown,
+  over?: () => Promise<boolean>,
+): Promise<{ partition: SourcePartition & { close(): Promise<void> }; followed: boolean }> {
   const { disk } = context.ports;
-  const size = await disk.size(options.path);
-  if (size === undefined)
-    throw new RunError(`There is no file \`${options.path}\`. Check \`path\` of \`${context.id}\`.`);
-  const position = checkedPosition(options.path, context.position('0'), size, context.id);
-  const file = await disk.open(options.path, 'r');
+  const { path } = options;
+  const size = await disk.size(path);
+  if (size === undefined) throw new RunError(`There is no file \`${path}\`. Check \`path\` of \`${context.id}\`.`);
+  const packed = path.endsWith('.gz');
+  const position = checkedPosition(path, stored, packed ? Number.POSITIVE_INFINITY : size, context.id);
+  const raw = await disk.open(path, 'r');
+  const file = packed ? new Gunzipped(raw) : raw;
   try {
     const columns = options.csv ? await csvColumns(options, file) : undefined;
     // A replay ends where the file ends.
     const read = context.replay ? { ...options, follow: false } : options;
-    const partition = new FilePartition(read, context, file, columns, position);
-    context.assign(partition);
-    context.complete();
-    return { close: () => partition.close() };
+    const partition = new FilePartition(read, context, file, columns, position, over);
+    return { partition, followed: read.follow === true };
   } catch (error) {
     await file.close();
     throw error;
@@ -108,6 +122,7 @@ class FilePartition implements SourcePartition {
   readonly #decode: Decode | undefined;
   readonly #maxPayload: string;
   readonly #meta: Meta;
+  readonly #over: () => Promise<boolean>;
   /** The chunk whose records are handed out, and the one that is read meanwhile. */
   #current = new Chunk();
   #spare = new Chunk();
@@ -120,7 +135,9 @@ class FilePartition implements SourcePartition {
     file: DiskFile,
     columns: Columns | undefined,
     position: FilePosition,
+    over: () => Promise<boolean> = async () => false,
   ) {
+    this.#over = over;
     const { csv, path, follow = false, maxPayload = '1MiB' } = options;
     this.#path = path;
     this.#follow = follow;
@@ -167,6 +184,7 @@ class FilePartition implements SourcePartition {
     const { signal, ports } = this.#context;
     const read = this.#current.base + this.#current.filled;
     while (!signal.aborted) {
+      const over = await this.#over();
       const size = await ports.disk.size(this.#path);
       if (size === undefined) throw new RunError(`\`${this.#path}\` has been removed while it was followed.`);
       if (size < read) throw shorter(this.#path, size, read);
@@ -176,6 +194,7 @@ class FilePartition implements SourcePartition {
         this.#readAhead();
         return true;
       }
+      if (over) return false;
       await ports.clock.sleep(pollMs, signal);
     }
     return false;
