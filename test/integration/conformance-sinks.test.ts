@@ -8,11 +8,12 @@ import postgres from 'postgres';
 import { fileSink } from '../../operators/file/index.ts';
 import { httpSink } from '../../operators/http/index.ts';
 import { influxSink } from '../../operators/influx/index.ts';
+import { journalSink, journalSource } from '../../operators/journal/index.ts';
 import { kafkaSink } from '../../operators/kafka/index.ts';
 import { mqttSink } from '../../operators/mqtt/index.ts';
 import { postgresSink } from '../../operators/postgres/index.ts';
 import { Secret } from '../../src/operator.ts';
-import { until } from '../conformance/harness.ts';
+import { openForTest, pull, until } from '../conformance/harness.ts';
 import { type SinkUnderTest, sinkSuite } from '../conformance/sink-suite.ts';
 import type { Numbered } from '../conformance/source-suite.ts';
 import {
@@ -117,6 +118,21 @@ async function fileTarget(): Promise<SinkUnderTest> {
   };
 }
 
+async function journalTarget(): Promise<SinkUnderTest> {
+  const folder = await mkdtemp(join(tmpdir(), 'penstock-conformance-'));
+  const path = join(folder, 'out.journal');
+  return {
+    open: (context) => journalSink.open({ path } as never, context),
+    async contents() {
+      const run = await openForTest(journalSource, { path, follow: false }, { directory: folder });
+      const records = await pull(run.partitions.get('0')!, Number.POSITIVE_INFINITY);
+      await run.stop();
+      return byKey(records.map(({ text }) => JSON.parse(text) as Numbered));
+    },
+    close: () => rm(folder, { recursive: true }),
+  };
+}
+
 async function postgresTarget(): Promise<SinkUnderTest> {
   const { host, pathname, username, password } = new URL(POSTGRES_URL);
   const table = uniqueName('conformance').replaceAll('-', '_');
@@ -179,4 +195,5 @@ describe('conformance', () => {
     poison: () => ({ key: 'c', n: 'a text' }),
   });
   sinkSuite('file', { make: fileTarget });
+  sinkSuite('journal', { make: journalTarget });
 });

@@ -6,10 +6,12 @@ import mqtt, { type MqttClient } from 'mqtt';
 import { fileSource } from '../../operators/file/index.ts';
 import { httpServerSource } from '../../operators/http-server/index.ts';
 import { influxSource } from '../../operators/influx/index.ts';
+import { journalSink, journalSource } from '../../operators/journal/index.ts';
 import { kafkaSource } from '../../operators/kafka/index.ts';
 import { mqttSource } from '../../operators/mqtt/index.ts';
 import { mqttServerSource } from '../../operators/mqtt-server/index.ts';
-import { openForTest } from '../conformance/harness.ts';
+import { type OpenSink, StreamRecord } from '../../src/operator.ts';
+import { openForTest, sinkContextForTest } from '../conformance/harness.ts';
 import { type SourceUnderTest, sourceSuite } from '../conformance/source-suite.ts';
 import {
   guarded,
@@ -82,6 +84,21 @@ async function fileInput(): Promise<SourceUnderTest> {
   };
 }
 
+async function journalInput(): Promise<SourceUnderTest> {
+  const folder = await mkdtemp(join(tmpdir(), 'penstock-conformance-'));
+  const path = join(folder, 'in.journal');
+  const sink: OpenSink = await journalSink.open({ path } as never, sinkContextForTest().context);
+  return {
+    open: (setup) => openForTest(journalSource, { path }, setup),
+    produce: async (records) =>
+      void (await sink.write(records.map((record) => new StreamRecord(record, record.key, record.n, record.n)))),
+    async close() {
+      await sink.close();
+      await rm(folder, { recursive: true });
+    },
+  };
+}
+
 async function httpServerInput(): Promise<SourceUnderTest> {
   let address = '';
   return {
@@ -124,6 +141,7 @@ needs('KAFKA_BROKERS').describe('conformance', () => {
   sourceSuite('mqtt', { make: mqttInput, remote: true, secured: guarded.slice(7) });
   sourceSuite('influx', { make: influxInput, remote: true, secured: url });
   sourceSuite('file', { make: fileInput });
+  sourceSuite('journal', { make: journalInput });
   sourceSuite('httpServer', { make: httpServerInput, serves: true });
   sourceSuite('mqttServer', { make: mqttServerInput, serves: true });
 });
