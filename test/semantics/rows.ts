@@ -431,13 +431,14 @@ export const rows: Readonly<Record<number, Row>> = {
   31: {
     title: 'What a sink may promise',
     decision:
-      'Exactly once in the transactions of the source, effectively once where results overwrite, at least once elsewhere. `plan` says which, and why. State is exactly once in all three.',
+      'Exactly once in the transactions of the source, effectively once where results overwrite or the target is set back to the checkpoint (a file), at least once elsewhere. `plan` says which, and why. State is exactly once in all three.',
     within: [
       'src/cli/plan.test.ts › with the head `%s` promises of each sink what it can keep',
       'src/engine/transactions.test.ts › nothing is seen before the commit, and then output, state and position together',
     ],
     beyond: [
       mistake('63-sink-is-not-exactly-once'),
+      'src/engine/sink-position.test.ts › wherever the plug is pulled, the output of %j holds each result once and what was there before',
       run(
         'gives the same results and dead letters under any crashes, each result perhaps more than once but always alike',
       ),
