@@ -19,6 +19,8 @@ export interface Run {
   readonly seconds: number;
   readonly cpuSeconds: number;
   readonly peakMb: number;
+  /** For how long at a time nothing else could be done, once it had started. */
+  readonly pausesMs: { readonly p50: number; readonly p99: number; readonly max: number };
   readonly results: number;
   readonly digest: string;
 }

@@ -7,7 +7,7 @@ import { cpus, loadavg, tmpdir, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { interleaved, median, type Run, type Side } from './measure.ts';
-import { measureState, type StateCost } from './state.ts';
+import { type CheckpointCost, measureState, type StateCost } from './state.ts';
 import { generate } from './w1/generate.ts';
 
 interface Row {
@@ -118,14 +118,24 @@ function print(): void {
 
 function printState(cost: StateCost): void {
   const { model, cores, load, node } = machine();
-  const share = (a: number, b: number) => `${((100 * a) / b).toFixed(1)} %`;
   const figure = (n: number) => n.toLocaleString('en');
   process.stdout.write(
     `${figure(cost.events)} readings of ${figure(cost.keys)} live keys, a checkpoint every second and none; whole processes, median of ${rounds}, in turn\n` +
       `${model}, ${cores} cores, load ${load}, Node ${node}\n\n` +
-      `throughput ${figure(cost.with)}/s with checkpoints, ${figure(cost.without)}/s without: ${share(cost.with, cost.without)}\n` +
-      `per second of processor time ${figure(cost.cpuWith)} with, ${figure(cost.cpuWithout)} without: ${share(cost.cpuWith, cost.cpuWithout)}\n` +
+      cost.checkpoints.map((one) => `${mixOf(one)}\n`).join('\n') +
       `ready after ${figure(cost.restartMs)} ms with that state, ${figure(cost.startMs)} ms without any\n`,
+  );
+}
+
+function mixOf({ mix, pausesMsWith, pausesMsWithout, ...speeds }: CheckpointCost): string {
+  const share = (a: number, b: number) => `${((100 * a) / b).toFixed(1)} %`;
+  const figure = (n: number) => n.toLocaleString('en');
+  const pause = ({ p50, p99, max }: typeof pausesMsWith) => `${p50} / ${p99} / ${max} ms`;
+  return (
+    `${mix === 'all' ? 'Most keys' : 'About a tenth of the keys'} changed from checkpoint to checkpoint:\n` +
+    `  throughput ${figure(speeds.with)}/s with checkpoints, ${figure(speeds.without)}/s without: ${share(speeds.with, speeds.without)}\n` +
+    `  per second of processor time ${figure(speeds.cpuWith)} with, ${figure(speeds.cpuWithout)} without: ${share(speeds.cpuWith, speeds.cpuWithout)}\n` +
+    `  pauses, median / 99 % / longest: ${pause(pausesMsWith)} with, ${pause(pausesMsWithout)} without\n`
   );
 }
 
