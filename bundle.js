@@ -7,7 +7,8 @@ import { build } from 'rolldown';
 const apart = ['kafkajs', 'kafkajs-snappy', 'mqtt', 'aedes', 'lmdb', 'msgpackr', 'lz4-napi', 'fast-check', 'postgres', 'hono'];
 
 await build({
-  input: 'dist/src/cli/main.js',
+  // The worker is found beside the bundle by its name.
+  input: { main: 'dist/src/cli/main.js', 'chunk-merge-worker': 'dist/src/engine/chunk-merge-worker.js' },
   platform: 'node',
   external: (id) => id.startsWith('node:') || [...apart, '@bokuweb', '@kafkajs', '@hono', '@influxdata'].includes(packageOf(id)),
   output: { dir: 'dist/cli', format: 'esm', chunkFileNames: '[name]-[hash].js', cleanDir: true },

@@ -10,7 +10,9 @@ import { openDiskStore } from './disk-store.ts';
  */
 export async function compactState(directory: string): Promise<{ readonly before: number; readonly after: number }> {
   // Looks at every byte: what is damaged is not to be copied over what can still be repaired.
-  await openDiskStore(directory).close();
+  const store = openDiskStore(directory);
+  await store.settle();
+  await store.close();
   const release = lockFolder(directory);
   const path = join(directory, 'state.mdb');
   const copy = join(directory, 'state-compact.mdb');

@@ -9,17 +9,14 @@ import { checkpointName } from './store.ts';
  *     crc32 u32 over the chunk's name and the rest, then entries …
  *     entry   name length u32, value length u32 (0xffffffff: removed), name, value; little-endian
  */
-const chunkBytes = 60 * 1024;
-const headBytes = 4;
+export const chunkBytes = 60 * 1024;
+export const headBytes = 4;
 const sumBytes = 4;
-const entryHeadBytes = 8;
+export const entryHeadBytes = 8;
 const removed = 0xffff_ffff;
 
 /** Names of chunks begin with this. No stored value has such a name. */
 export const chunkPrefix = 'delta\u0000';
-
-/** What names hold after some commits: bytes, or `null` where a value was removed. */
-export type Overlay = Map<string, Buffer | null>;
 
 /** The name of a chunk: sorted by name, chunks are in the order in which they were written. */
 export function chunkName(checkpoint: number, index: number): string {
@@ -52,17 +49,14 @@ export class Delta implements Changes {
   }
 
   get puts(): [name: string, bytes: Buffer][] {
-    const overlay: Overlay = new Map();
-    for (const chunk of this.#puts.all()) readChunk(chunk, overlay);
     // Copies: a value that lives long must not keep its chunk.
-    return [...overlay].map(([name, bytes]) => [name, Buffer.from(bytes!)]);
+    return [...lastOf(this.#puts.all())].map(([name, bytes]) => [name, Buffer.from(bytes!)]);
   }
 
   /** None of these is put as well. */
   get removes(): string[] {
-    const overlay: Overlay = new Map();
-    for (const chunk of [...this.#removes.all(), ...this.#puts.all()]) readChunk(chunk, overlay);
-    return [...overlay].flatMap(([name, bytes]) => (bytes === null ? [name] : []));
+    const last = lastOf([...this.#removes.all(), ...this.#puts.all()]);
+    return [...last].flatMap(([name, bytes]) => (bytes === null ? [name] : []));
   }
 
   /** Stores a value as `encode` does. The name is `prefix` and `rest`: of what many names have in common the checksum is known. */
@@ -84,11 +78,8 @@ export class Delta implements Changes {
 
   /** All changes in chunks, numbered from `index` on. What was put comes behind what was removed. */
   chunks(checkpoint: number, index: number): [name: string, bytes: Buffer][] {
-    return joined(this.#removes.all(), this.#puts.all()).map((chunk, n) => {
-      const name = chunkName(checkpoint, index + n);
-      chunk.writeUInt32LE(crc32(chunk.subarray(headBytes), crc32(name)), 0);
-      return [name, chunk];
-    });
+    const chunks = joined(this.#removes.all(), this.#puts.all());
+    return chunks.map((chunk, n) => sealed(chunkName(checkpoint, index + n), chunk));
   }
 }
 
@@ -191,15 +182,40 @@ export function isWhole(name: string, chunk: Buffer): boolean {
   return chunk.length >= headBytes && chunk.readUInt32LE(0) === crc32(chunk.subarray(headBytes), crc32(name));
 }
 
-/** Reads a chunk's entries into `into`. Of a damaged chunk it gives those that can be told apart. */
-export function readChunk(chunk: Buffer, into: Overlay): void {
-  for (let at = headBytes; at + entryHeadBytes <= chunk.length; ) {
+/** Puts the checksum of a chunk that is to have this name into it. */
+export function sealed(name: string, chunk: Buffer): [name: string, chunk: Buffer] {
+  chunk.writeUInt32LE(crc32(chunk.subarray(headBytes), crc32(name)), 0);
+  return [name, chunk];
+}
+
+/** Calls `visit` with the name and the place of each entry in turn. Of a damaged chunk it gives those that can be told apart. */
+export function readChunk(chunk: Buffer, visit: (name: string, at: number) => void): void {
+  for (let at = headBytes; ; ) {
+    const end = entryEnd(chunk, at);
+    if (end === undefined) return;
     const nameStart = at + entryHeadBytes;
-    const nameEnd = nameStart + chunk.readUInt32LE(at);
-    const length = chunk.readUInt32LE(at + 4);
-    const end = nameEnd + (length === removed ? 0 : length);
-    if (end > chunk.length) return;
-    into.set(chunk.toString('utf8', nameStart, nameEnd), length === removed ? null : chunk.subarray(nameEnd, end));
+    visit(chunk.toString('utf8', nameStart, nameStart + chunk.readUInt32LE(at)), at);
     at = end;
   }
+}
+
+/** Where the entry that begins at `at` ends; `undefined` when there is none. */
+export function entryEnd(chunk: Buffer, at: number): number | undefined {
+  if (at + entryHeadBytes > chunk.length) return undefined;
+  const length = chunk.readUInt32LE(at + 4);
+  const end = at + entryHeadBytes + chunk.readUInt32LE(at) + (length === removed ? 0 : length);
+  return end > chunk.length ? undefined : end;
+}
+
+/** The value of the entry that begins at `at`; `null` when the name was removed. */
+export function valueAt(chunk: Buffer, at: number): Buffer | null {
+  const length = chunk.readUInt32LE(at + 4);
+  const start = at + entryHeadBytes + chunk.readUInt32LE(at);
+  return length === removed ? null : chunk.subarray(start, start + length);
+}
+
+function lastOf(chunks: readonly Buffer[]): Map<string, Buffer | null> {
+  const last = new Map<string, Buffer | null>();
+  for (const chunk of chunks) readChunk(chunk, (name, at) => last.set(name, valueAt(chunk, at)));
+  return last;
 }

@@ -6,10 +6,12 @@ import { RunError } from '../errors.ts';
 import type { Changes, Log } from '../operator.ts';
 import { lockFolder } from '../ports/folder-lock.ts';
 import { readCheckpoint } from './checkpoint.ts';
+import { ChunkMerger } from './chunk-merger.ts';
 import { damageWayOut } from './codec.ts';
-import { chunkPrefix, Delta, type Overlay, readChunk } from './delta.ts';
+import { chunkPrefix, Delta } from './delta.ts';
 import { describe, type Generation, type Inspection, inspect, keptCheckpoints } from './generations.ts';
 import { secure } from './lmdb-file.ts';
+import { Overlay } from './overlay.ts';
 import { checkpointName, DiskFullError, type StateStore } from './store.ts';
 
 export interface DiskStoreOptions {
@@ -17,8 +19,14 @@ export interface DiskStoreOptions {
   readonly fresh?: boolean;
   /** Hears of a damaged checkpoint, and of a full disk. */
   readonly log?: Log;
-  /** Changes of older checkpoints are put into the base once they have so many bytes. Default: 32 MiB. */
+  /** Older checkpoints are put together once so many bytes have come since the last time, and as many as were left then. Default: 32 MiB. */
   readonly foldBytes?: number;
+}
+
+/** A store whose old checkpoints can be put together at any time. */
+export interface DiskStateStore extends StateStore {
+  /** Puts the checkpoints together that nobody goes back behind. What goes wrong leaves all as it was, and is said in the log. */
+  settle(): Promise<void>;
 }
 
 /**
@@ -27,7 +35,7 @@ export interface DiskStoreOptions {
  * damaged the store holds the one before, and says so in the log. Raises a RunError that names the damage when none of them
  * is whole, or when the folder cannot be used.
  */
-export function openDiskStore(directory: string, options: DiskStoreOptions = {}): StateStore {
+export function openDiskStore(directory: string, options: DiskStoreOptions = {}): DiskStateStore {
   mkdirSync(directory, { recursive: true });
   const release = lockFolder(directory);
   const path = join(directory, 'state.mdb');
@@ -63,10 +71,11 @@ export function openDiskStore(directory: string, options: DiskStoreOptions = {})
 }
 
 /**
- * The base holds the state as of an older checkpoint, name by name. What each checkpoint since has changed lies beside it in
- * chunks (see `delta.ts`): to give a checkpoint up is to leave its chunks unread. Reads see the base with all chunks applied.
+ * What each checkpoint has changed lies in chunks of its own (see `delta.ts`): to give a checkpoint up is to leave its chunks unread.
+ * Those that nobody goes back behind are put together into one, now and then, while records go on. Reads see all chunks, one
+ * applied after the other. Earlier releases kept the oldest of it name by name: such a base lies under the chunks until they replace it.
  */
-class DiskStore implements StateStore {
+class DiskStore implements DiskStateStore {
   readonly #directory: string;
   readonly #db: RootDatabase<Buffer, Buffer>;
   readonly #release: () => void;
@@ -76,10 +85,15 @@ class DiskStore implements StateStore {
   /** Chunks of given-up checkpoints: they go with the next commit. */
   #dropped: readonly string[];
   #newest: number;
+  readonly #merger = new ChunkMerger();
+  /** Values stand there name by name, from an earlier release. */
+  #hasBase: boolean;
   /** All chunks in one, made when somebody reads, gone with the next commit. */
-  #overlay: { values: Overlay; names: string[] } | undefined;
+  #overlay: Overlay | undefined;
   /** The last commit, whatever came of it: one at a time. */
   #committed: Promise<void> = Promise.resolve();
+  /** Older checkpoints could not be put together: not again before there is so much more of them. */
+  #notBefore = 0;
   #marked = false;
   #full = false;
   #failed = false;
@@ -93,6 +107,7 @@ class DiskStore implements StateStore {
     this.#foldBytes = options.foldBytes ?? 32 << 20;
     const found = inspect(this.#stored());
     this.#generations = found.generations;
+    this.#hasBase = found.hasBase;
     this.#dropped = found.dropped;
     this.#newest = found.generations.at(-1)?.id ?? 0;
     this.#checkStructure(found);
@@ -102,24 +117,22 @@ class DiskStore implements StateStore {
   }
 
   get(name: string): Buffer | undefined {
-    const changed = this.#changes().values.get(name);
+    const changed = this.#changes().get(name);
     return changed === undefined ? this.#db.get(Buffer.from(name)) : (changed ?? undefined);
   }
 
   *entries(prefix: string): Iterable<[name: string, bytes: Buffer]> {
-    const { values, names } = this.#changes();
+    const changes = this.#changes();
+    for (const [name, bytes] of changes.entries(prefix)) if (bytes !== null) yield [name, bytes];
+    if (!this.#hasBase) return;
     for (const [name, bytes] of this.#stored(prefix)) {
-      if (!values.has(name) && !name.startsWith(chunkPrefix)) yield [name, bytes];
-    }
-    for (let at = firstFrom(names, prefix); names[at]?.startsWith(prefix); at++) {
-      const bytes = values.get(names[at]!);
-      if (bytes) yield [names[at]!, bytes];
+      if (!changes.has(name) && !name.startsWith(chunkPrefix)) yield [name, bytes];
     }
   }
 
   commit(changes: Changes): Promise<void> {
     const committed = this.#committed.then(() => this.#commit(changes));
-    this.#committed = committed.catch(() => undefined);
+    this.#committed = committed.then(() => this.#settle(this.#foldBytes)).catch(() => undefined);
     return committed;
   }
 
@@ -131,15 +144,12 @@ class DiskStore implements StateStore {
     const current = this.#generations.at(-1);
     const generation = begins || current?.id !== id ? { id, chunks: [], bytes: 0 } : current;
     const chunks = delta.chunks(id, generation.chunks.length);
-    // On a disk that is short of room, the least that can be written.
-    const folded = begins && !this.#full ? this.#due(id) : [];
-    await this.#write(chunks, folded);
+    await this.#write(chunks);
     if (generation !== current) this.#generations.push(generation);
     for (const [name, bytes] of chunks) {
       generation.chunks.push(name);
       generation.bytes += bytes.length;
     }
-    this.#generations.splice(0, folded.length);
     this.#newest = id;
     this.#dropped = [];
     this.#overlay = undefined;
@@ -147,23 +157,28 @@ class DiskStore implements StateStore {
     this.#marked ||= begins;
   }
 
+  settle(): Promise<void> {
+    return this.#committed.then(() => this.#settle(0));
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    await this.#merger.close();
+    await this.#committed;
     // After a failed commit LMDB never comes to the end of closing. What it holds goes with the process.
     if (!this.#failed) await this.#db.close();
     this.#release();
   }
 
-  async #write(chunks: [string, Buffer][], folded: readonly Generation[]): Promise<void> {
-    const bytes = sumOf(chunks.map(([, { length }]) => length)) + sumOf(folded.map((generation) => generation.bytes));
+  async #write(chunks: [string, Buffer][]): Promise<void> {
+    const bytes = sumOf(chunks.map(([, { length }]) => length));
     // LMDB prints each failure: it is asked again when there is room.
     if (this.#full && !hasRoom(this.#directory, bytes)) throw new DiskFullError(this.#directory);
     try {
       await this.#db.transaction(() => {
         for (const name of this.#dropped) this.#db.remove(Buffer.from(name));
         for (const [name, bytes] of chunks) this.#db.put(Buffer.from(name), bytes);
-        this.#fold(folded);
       });
       await this.#db.flushed;
     } catch (error) {
@@ -186,34 +201,66 @@ class DiskStore implements StateStore {
     return error;
   }
 
-  /** Checkpoints, oldest first, that nobody goes back behind, once they are worth the work. */
-  #due(next: number): Generation[] {
-    const settled = this.#generations.filter(({ id }) => id <= next - keptCheckpoints + 1);
-    return sumOf(settled.map(({ bytes }) => bytes)) >= this.#foldBytes ? settled : [];
+  /** Puts checkpoints together once that is worth the work: there are so many bytes more, and as many as were left the last time. */
+  async #settle(atLeast: number): Promise<void> {
+    const settled = this.#generations.filter(({ id }) => id <= this.#newest - keptCheckpoints + 1);
+    const [first, ...later] = settled;
+    if (this.#closed || this.#full || first === undefined || later.length === 0) return;
+    const grown = sumOf(later.map(({ bytes }) => bytes));
+    if (grown < (atLeast && Math.max(atLeast, first.bytes, this.#notBefore))) return;
+    const id = settled.at(-1)!.id;
+    const replaced = this.#hasBase ? [...this.#read(settled).entries('')].map(([name]) => name) : [];
+    let made: [name: string, chunk: Buffer][];
+    try {
+      made = await this.#merger.merge({ checkpoint: id, chunks: await this.#chunksOf(settled) });
+      if (this.#closed) return;
+      await this.#db.transaction(() => {
+        for (const name of [...settled.flatMap(({ chunks }) => chunks), ...replaced])
+          this.#db.remove(Buffer.from(name));
+        for (const [name, chunk] of made) this.#db.put(Buffer.from(name), chunk);
+      });
+      await this.#db.flushed;
+    } catch (error) {
+      if (this.#closed) return;
+      // It takes more room than a checkpoint: it is not tried after each of them.
+      this.#notBefore = 2 * grown;
+      this.#log?.warn(
+        `Older checkpoints could not be put together in ${this.#path}: ${await reasonOf(error)}. They stay as they are; check the disk.`,
+      );
+      return;
+    }
+    const bytes = sumOf(made.map(([, { length }]) => length));
+    this.#generations.splice(0, settled.length, { id, chunks: made.map(([name]) => name), bytes });
+    this.#overlay = undefined;
   }
 
-  #fold(generations: readonly Generation[]): void {
-    for (const [name, bytes] of this.#read(generations)) {
-      if (bytes === null) this.#db.remove(Buffer.from(name));
-      else this.#db.put(Buffer.from(name), bytes);
+  // Read with pauses: there may be many.
+  async #chunksOf(generations: readonly Generation[]): Promise<Buffer[]> {
+    const chunks: Buffer[] = [];
+    for (const name of generations.flatMap((generation) => generation.chunks)) {
+      chunks.push(this.#chunk(name));
+      if (chunks.length % 64 === 0) await nextTurn();
     }
-    for (const name of generations.flatMap(({ chunks }) => chunks)) this.#db.remove(Buffer.from(name));
+    return chunks;
   }
 
-  #changes(): { values: Overlay; names: string[] } {
-    if (this.#overlay === undefined) {
-      const values = this.#read(this.#generations);
-      this.#overlay = { values, names: [...values.keys()].sort() };
-    }
+  #changes(): Overlay {
+    this.#overlay ??= this.#read(this.#generations);
     return this.#overlay;
   }
 
   #read(generations: readonly Generation[]): Overlay {
-    const overlay: Overlay = new Map();
-    for (const name of generations.flatMap(({ chunks }) => chunks)) {
-      readChunk(this.#db.get(Buffer.from(name))!, overlay);
+    const overlay = new Overlay();
+    for (const generation of generations) {
+      for (const chunk of generation.content ?? generation.chunks.map((name) => this.#chunk(name))) overlay.add(chunk);
+      // Read once, as it was looked at; the overlay has it now.
+      delete generation.content;
     }
     return overlay;
+  }
+
+  #chunk(name: string): Buffer {
+    return this.#db.get(Buffer.from(name))!;
   }
 
   *#stored(prefix = ''): Iterable<[name: string, bytes: Buffer]> {
@@ -239,8 +286,8 @@ class DiskStore implements StateStore {
   }
 
   #checkDamage({ broken, damage, newest }: Inspection): void {
-    const { values } = this.#changes();
-    const lost = broken.filter((name) => !values.has(name));
+    const changes = this.#changes();
+    const lost = broken.filter((name) => !changes.has(name));
     if (lost.length > 0) {
       throw new RunError(
         `The state file ${this.#path} is damaged: ${describe(lost)} does not match its checksum, and all checkpoints that are kept need it. ${damageWayOut}`,
@@ -279,16 +326,6 @@ class DiskStore implements StateStore {
 
 const markOf = (directory: string) => join(directory, 'checkpoints');
 const markText = 'There are checkpoints in state.mdb.\n';
-
-function firstFrom(names: readonly string[], prefix: string): number {
-  let low = 0;
-  for (let high = names.length; low < high; ) {
-    const middle = (low + high) >> 1;
-    if (names[middle]! < prefix) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
 
 const sumOf = (numbers: readonly number[]) => numbers.reduce((sum, number) => sum + number, 0);
 

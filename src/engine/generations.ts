@@ -1,5 +1,5 @@
 import { isSound, printable } from './codec.ts';
-import { isWhole, type Overlay, parseChunkName, readChunk } from './delta.ts';
+import { isWhole, parseChunkName, readChunk, valueAt } from './delta.ts';
 
 /** So many checkpoints can be gone back to, the newest one included. */
 export const keptCheckpoints = 3;
@@ -9,6 +9,8 @@ export interface Generation {
   readonly id: number;
   readonly chunks: string[];
   bytes: number;
+  /** The chunks themselves, once they have been read. */
+  content?: Buffer[];
 }
 
 /** What is in a state file. */
@@ -22,7 +24,9 @@ export interface Inspection {
   readonly newest: number | undefined;
   /** What is damaged in the dropped ones. */
   readonly damage: string | undefined;
-  /** Names of damaged values in the base. */
+  /** There are values that stand by themselves, by name: the base that earlier releases kept. */
+  readonly hasBase: boolean;
+  /** Names of damaged values in there. */
   readonly broken: readonly string[];
 }
 
@@ -32,12 +36,14 @@ export function inspect(entries: Iterable<[name: string, bytes: Buffer]>): Inspe
   const dropped: string[] = [];
   const broken: string[] = [];
   let count = 0;
+  let hasBase = false;
   let damage: string | undefined;
   let newest: number | undefined;
   for (const [name, bytes] of entries) {
     count++;
     const place = parseChunkName(name);
     if (place === undefined) {
+      hasBase = true;
       if (!isSound(name, bytes)) broken.push(name);
       continue;
     }
@@ -54,10 +60,11 @@ export function inspect(entries: Iterable<[name: string, bytes: Buffer]>): Inspe
       if (last?.id === place.checkpoint) dropped.push(...generations.pop()!.chunks);
     } else if (last?.id === place.checkpoint) {
       last.chunks.push(name);
+      last.content!.push(bytes);
       last.bytes += bytes.length;
-    } else generations.push({ id: place.checkpoint, chunks: [name], bytes: bytes.length });
+    } else generations.push({ id: place.checkpoint, chunks: [name], bytes: bytes.length, content: [bytes] });
   }
-  return { count, generations, dropped, newest, damage, broken };
+  return { count, generations, dropped, newest, damage, hasBase, broken };
 }
 
 function follows(last: Generation | undefined, { checkpoint, index }: { checkpoint: number; index: number }): boolean {
@@ -67,9 +74,11 @@ function follows(last: Generation | undefined, { checkpoint, index }: { checkpoi
 
 /** Names the values of a chunk that are damaged, as far as they can be told. */
 function damageIn(chunk: Buffer): string {
-  const overlay: Overlay = new Map();
-  readChunk(chunk, overlay);
-  const bad = [...overlay].filter(([name, bytes]) => bytes !== null && !isSound(name, bytes)).map(([name]) => name);
+  const bad: string[] = [];
+  readChunk(chunk, (name, at) => {
+    const bytes = valueAt(chunk, at);
+    if (bytes !== null && !isSound(name, bytes)) bad.push(name);
+  });
   return bad.length === 0 ? 'its list of changes' : describe(bad);
 }
 

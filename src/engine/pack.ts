@@ -187,7 +187,8 @@ export class Packer {
 
 /** Whether a text has no half of a surrogate pair by itself: UTF-8 has one stand-in for all of those. */
 export function isWellFormed(text: string): boolean {
-  return !/\p{Surrogate}/u.test(text);
+  // Node has it; the library of types does not yet.
+  return (text as string & { isWellFormed(): boolean }).isWellFormed();
 }
 
 function fieldsOf(r: StreamRecord): unknown[] {

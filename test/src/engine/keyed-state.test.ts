@@ -136,6 +136,14 @@ describe('a cut', () => {
     const second = new Delta();
     bench.keyed.snapshot(second);
     expect([first.puts.length, first.removes, second.puts.length, second.removes]).toEqual([2, [], 0, ['s/s:a']]);
+    const after = new KeyedState<Counted>('s/');
+    after.restore(first.puts);
+    const gone = after.touch('b');
+    gone.state = undefined;
+    after.leave(gone);
+    const third = new Delta();
+    after.snapshot(third);
+    expect([third.puts, third.removes]).toEqual([[], ['s/s:b']]);
   });
 
   test('of a state that is no data ends the run with the step and the key, also when a record comes before it is written', () => {
