@@ -60,6 +60,21 @@ const settings: Readonly<Record<string, TopologyLawSetting>> = {
       }),
     },
   },
+  'downlink.yaml': {
+    input: {
+      commands: id.map((key) => ({ key, value: { requestId: key, generatorID: 'g1', command: 'start' } })),
+      replies: fc.tuple(id, fc.boolean()).map(([requestId, known]) => ({
+        topic: 'generators/g1/reply',
+        value: known ? { requestId, ok: true } : { ok: true },
+      })),
+    },
+    gridMs: 20_000,
+    mostResults: Number.POSITIVE_INFINITY,
+    except: {
+      replay: 'The time of an answer is its arrival, which is another one when it is read again.',
+      keys: 'An answer is of the key of its command, which it tells in a field: left out with others, it is missed.',
+    },
+  },
   'high-temperature.yaml': {
     input: {
       temperatures: fc.record({
@@ -82,7 +97,8 @@ test.each(readdirSync(folder).filter((name) => name.endsWith('.yaml')))(
     const { plan, problems } = loadTopology(`${folder}/${name}`, { catalogue, env });
     expect(problems).toEqual([]);
     const report = await checkTopologyLaws(plan!, catalogue, { runs, timeLimitMs, ...setting! });
-    expect(Object.keys(report.runs)).toEqual(topologyLawNames);
+    const held = topologyLawNames.filter((law) => setting!.except?.[law] === undefined);
+    expect(Object.keys(report.runs)).toEqual(held);
     expect(Math.min(...Object.values(report.runs))).toBeGreaterThan(0);
   },
   3 * timeLimitMs,
