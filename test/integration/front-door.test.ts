@@ -86,7 +86,7 @@ describe('the whole architecture of the case as one topology', () => {
     const address = `mqtt://127.0.0.1:${port}`;
     const env = { KAFKA_BROKERS, INFLUX_URL, INFLUX_ORG, INFLUX_TOKEN, INFLUX_BUCKET: name, KAFKA_RAW: name };
     const penstock = new Penstock(
-      ['run', topology, '--state', join(folder, 'state'), '--checkpoint', '1s', '--set', 'idle=2s', '--json'],
+      ['run', topology, '--state', join(folder, 'state'), '--checkpoint', '1s', '--set', 'idle=10m', '--json'],
       { ...env, MQTT_LISTEN: address, MQTT_URL: address },
     ).start();
     const log = () => penstock.stderr;
@@ -110,8 +110,11 @@ describe('the whole architecture of the case as one topology', () => {
     const simulate = new Penstock([...simulation, '--start', new Date(start).toISOString()]).start();
     expect([await simulate.exit, simulate.stderr]).toEqual([0, expect.stringContaining(`${count} written`)]);
     await device.publishAsync('emergency_generators/g9', 'no reading', { qos: 1 });
+    // Event time comes to the end of the last windows, with their lateness and disorder, in whatever partition each generator is.
+    const after = { ts: start + minutes * 60_000 + 40_000, lat: 0, lon: 0, temperature: 1, pressure: 1, fuel: 900 };
+    for (const n of [1, 2, 3])
+      await device.publishAsync(`emergency_generators/generator${n}`, JSON.stringify(after), { qos: 1 });
     const exported = `EG${name}`;
-    // The generators fall silent: two seconds later event time goes on without them, and their last windows close.
     const all = minutes * 3;
     let written = [0, 0];
     await eventually(
@@ -124,10 +127,11 @@ describe('the whole architecture of the case as one topology', () => {
     );
     const topics = await readTopics(name, exported, `${name}.presence`, `${name}.rejected`);
     const raw = topics.get(name)!;
-    expect(raw.length).toBe(count);
+    expect(raw.length).toBe(count + 3);
     const latest = new Map<string, Row>();
     for (const { key, value } of raw) {
       expect(key).toBe(value.generatorID);
+      if (value.ts === after.ts) continue;
       const at = `${key} ${Math.floor(value.ts / 60_000)}`;
       if ((latest.get(at)?.ts ?? 0) <= value.ts) latest.set(at, value);
     }
@@ -142,13 +146,13 @@ describe('the whole architecture of the case as one topology', () => {
     expect([...new Set(rows)].sort()).toEqual(wanted.sort());
     const refuel = wanted.filter((row) => row.endsWith('refuel'));
     expect(refuel.length).toBeGreaterThan(0);
-    await eventually(() => commands.length >= refuel.length, 20_000, log);
-    expect(commands.map(({ generatorID, ts, fuel, alarm }) => `${generatorID} ${ts} ${fuel} ${alarm}`).sort()).toEqual(
-      refuel.sort(),
-    );
-    const told = topics.get(`${name}.presence`)!.map(({ value }) => `${value['event']} ${value['clientId'] ?? ''}`);
-    expect(told.slice(0, 1)).toEqual(['serverStarted ']);
-    expect(told).toContain('connected device');
+    // At least once: one may be told twice.
+    const told = () => [...new Set(commands.map((row) => `${row.generatorID} ${row.ts} ${row.fuel} ${row.alarm}`))];
+    await eventually(() => told().length >= refuel.length, 20_000, log);
+    expect(told().sort()).toEqual(refuel.sort());
+    const presence = topics.get(`${name}.presence`)!.map(({ value }) => `${value['event']} ${value['clientId'] ?? ''}`);
+    expect(presence.slice(0, 1)).toEqual(['serverStarted ']);
+    expect(presence).toContain('connected device');
     expect(topics.get(`${name}.rejected`)!.map(({ value }) => value['code'])).toEqual(['payload-malformed']);
     await device.endAsync();
     expect(await penstock.signal('SIGTERM')).toBe(0);
@@ -156,8 +160,7 @@ describe('the whole architecture of the case as one topology', () => {
       sources: Record<string, Record<string, number>>;
     };
     expect(status.sources['devices.mqttServer']).toMatchObject({
-      messages: count + 1,
-      passedOn: refuel.length,
+      messages: count + 4,
       connections: 0,
     });
   }, 150_000);
