@@ -29,12 +29,12 @@ describe('postgres', () => {
   });
 
   /** Makes a table and opens a sink to it. */
-  async function open(columns: string, options: Record<string, unknown> = {}, table = `t${opened.length}`) {
+  async function open(columns: string, options: Record<string, unknown> = {}, table = `t${opened.length}`, ports = {}) {
     if (columns !== '') {
       await admin.unsafe(`DROP TABLE IF EXISTS "${table.replaceAll('"', '""')}"`);
       await admin.unsafe(`CREATE TABLE "${table.replaceAll('"', '""')}" (${columns})`);
     }
-    const { context, log, abort } = sinkContextForTest();
+    const { context, log, abort } = sinkContextForTest(ports);
     const all = { url, username, password: new Secret(password), schema, table, ...options };
     const sink = await postgresSink.open(all as never, context);
     opened.push(sink);
@@ -206,6 +206,25 @@ describe('postgres', () => {
     await gateway.stop();
   });
 
+  test('a connection on which nothing is answered any more is given up for a new one', async () => {
+    const gateway = await Gateway.start(Number(port));
+    const limits: (() => void)[] = [];
+    // The time of a statement is over when the test says so; pauses take none.
+    const clock = {
+      now: () => 0,
+      sleep: (ms: number) => (ms > 30_000 ? new Promise<void>((resolve) => limits.push(resolve)) : Promise.resolve()),
+    };
+    const viaGateway = { url: `postgres://127.0.0.1:${gateway.port}${pathname}`, key: ['k'] };
+    const { sink, rows } = await open('k int PRIMARY KEY', viaGateway, 't0', { clock });
+    gateway.mute();
+    const writing = sink.write(records({ k: 1 }));
+    await until('it waits for an answer', () => limits.length === 2);
+    limits[1]!();
+    expect(await writing).toBeUndefined();
+    expect(await rows()).toEqual([{ k: 1 }]);
+    await gateway.stop();
+  });
+
   test('a server that is away as the run starts is waited for, and a forced end stops the waiting', async () => {
     const gateway = await Gateway.start(Number(port));
     await gateway.stop();
@@ -280,6 +299,11 @@ class Gateway {
     this.#server = server;
     await new Promise<void>((resolve) => void server.listen(this.port, '127.0.0.1', resolve));
     this.port = (server.address() as { port: number }).port;
+  }
+
+  /** What is open stays so, and nothing comes through any more. */
+  mute(): void {
+    for (const socket of this.#open) socket.unpipe().pause();
   }
 
   cut(): void {
