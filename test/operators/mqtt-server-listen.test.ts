@@ -63,7 +63,7 @@ beforeAll(async () => {
     ]);
   }
   writeFileSync(file('users'), `${await userLine('g1', 'right')}\n`);
-});
+}, 60_000);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const doors: FrontDoor[] = [];
 afterEach(async () => {
