@@ -417,6 +417,15 @@ export interface Transactions {
   close(): Promise<void>;
 }
 
+/** Where a message is put so that a source reads it again. */
+export interface SendBack {
+  /** Name of a sink's operator, and its options. It is given the bytes as the value, the key, and in `meta` topic and headers. */
+  readonly sink: string;
+  readonly options: unknown;
+  /** The options depend on how often it was put back. */
+  readonly perMark?: boolean;
+}
+
 export interface SourceDefinition<S extends TSchema = TSchema> extends Common<S> {
   readonly kind: 'source';
   /** It can read again what it has read before, always or with these options: it heeds `SourceContext.replay`. */
@@ -442,6 +451,11 @@ export interface SourceDefinition<S extends TSchema = TSchema> extends Common<S>
    * system. `settings` is the topology's `state`.
    */
   transactions?(options: Static<S>, settings: StateSettings, context: TransactionsContext): Promise<Transactions>;
+  /**
+   * Where to put a message back that this source has read from `topic`, for the `redriven`th time; `undefined` when it does not read that topic,
+   * or the message could not be given as it was.
+   */
+  sendBack?(options: Static<S>, message: { topic: string | undefined; redriven: number }): SendBack | undefined;
   /** Connects. Rejects with a RunError that names the address and says what to do. */
   open(options: Static<S>, context: SourceContext): Promise<OpenSource>;
 }

@@ -9,6 +9,7 @@ import {
   registryWritingOption,
   schemaFileOption,
 } from './registry-options.ts';
+import { sendBack } from './send-back.ts';
 import { idHeader, openSink } from './sink.ts';
 import { openSource } from './source.ts';
 import { checkStart, startOption } from './start.ts';
@@ -70,6 +71,7 @@ export const kafkaSource = defineSource({
   replays: true,
   partitioned: true,
   partitionedBy: ({ keyedBy }) => keyedBy,
+  sendBack: (options, { topic }) => sendBack(options, topic),
   check(options, check) {
     checkConnection(options, check);
     checkTopics(options, check);

@@ -12,6 +12,7 @@ import {
 } from '../../src/operator.ts';
 import { checkConnection, connectionOptions } from './options.ts';
 import { type PropertyOptions, propertyOptions } from './properties.ts';
+import { sendBack } from './send-back.ts';
 import { openSink } from './sink.ts';
 import { openSource, type SourceOptions } from './source.ts';
 
@@ -100,6 +101,7 @@ export const mqttSource = defineSource({
       .flat()
       .map((pattern) => compileTopic(pattern).match(topic))
       .find((captured) => captured !== undefined),
+  sendBack: (options, { topic, redriven }) => sendBack(options as SourceOptions, topic, redriven),
   open: (options, context) => openSource(options as SourceOptions, context),
   examples: [
     {

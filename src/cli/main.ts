@@ -120,6 +120,7 @@ function addLookingBack(penstock: Command): void {
     .option('--diff', 'compare with what the sinks have written; code 1 when it is not the same')
     .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error']).default('warn'))
     .action(async (file, flags) => (await import('./replay.ts')).replayCommand(file, flags));
+  addDeadLetters(penstock);
   const state = penstock
     .command('state')
     .description('look at the state of a topology that is not running, and drop parts of it');
@@ -166,6 +167,28 @@ function addMqttUsers(penstock: Command): void {
     .command('list <file>')
     .description('print the names of all users')
     .action(async (file) => (await import('./mqtt-user.ts')).listCommand(file));
+}
+
+/** The commands about dead letters. */
+function addDeadLetters(penstock: Command): void {
+  const dlq = penstock.command('dlq').description('look at the dead letters of a topology, and put them back');
+  const withLetters = (command: Command) =>
+    withLoading(command)
+      .option('--stream <name>', 'of this stream only; of all that take dead letters unless given')
+      .option('--where <expression>', 'CEL over the dead letter, such as \'step == "in" && attempt > 1\'')
+      .option('--limit <n>', 'at most so many')
+      .option('--state <folder>', 'state folder of the run');
+  withLetters(dlq.command('list [file]'))
+    .description('count dead letters by step and code')
+    .action(async (file, flags) => (await import('./dlq.ts')).listCommand(file, flags));
+  withLetters(dlq.command('show [file]'))
+    .description('print dead letters whole; one unless --limit says more')
+    .action(async (file, flags) => (await import('./dlq.ts')).showCommand(file, flags));
+  withLetters(dlq.command('redrive [file]'))
+    .description('put the payloads back to where the sources read them, marked with the header penstock-redriven')
+    .option('--to <file>', 'append them to this file instead, one a line')
+    .option('--dry-run', 'only print what would be put back')
+    .action(async (file, flags) => (await import('./dlq.ts')).redriveCommand(file, flags));
 }
 
 function checkedPort(text: string): string {

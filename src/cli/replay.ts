@@ -148,7 +148,7 @@ function readerName({ name }: Plan): string {
 }
 
 /** Runs a replay to its end. Rejects with what ended it otherwise. */
-async function replay(plan: Plan, request: ReplayRequest, log: Log): Promise<{ read: number; tookMs: number }> {
+export async function replay(plan: Plan, request: ReplayRequest, log: Log): Promise<{ read: number; tookMs: number }> {
   const began = performance.now();
   const replayed = replayPlan(plan, catalogue, request);
   const run = await Run.start({

@@ -9,7 +9,7 @@ import type { Path, Special } from './values.ts';
 import { siteAt } from './written.ts';
 
 /** What is known of a record that a step, source or sink has refused. */
-const deadLetterType: JsonSchema = {
+export const deadLetterType: JsonSchema = {
   type: 'object',
   properties: {
     version: { type: 'integer' },

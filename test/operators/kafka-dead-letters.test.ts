@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import { kafkaSource } from '../../operators/kafka/index.ts';
 import type { SinkOptions } from '../../operators/kafka/options.ts';
 import { openSink } from '../../operators/kafka/sink.ts';
+import { mqttSource } from '../../operators/mqtt/index.ts';
 import { readDeadLetter } from '../../src/dead-letter.ts';
 import { deadLetter } from '../../src/engine/dead-letter.ts';
 import { type DeadLetter, StreamRecord } from '../../src/operator.ts';
@@ -71,5 +73,38 @@ describe('a dead letter in Kafka', () => {
     const { headers, value } = await written(lookalike, { payload: 'original' });
     expect(Object.keys(headers)).toEqual(['penstock-id']);
     expect(JSON.parse(value!.toString())).toMatchObject({ code: 'schema-violation' });
+  });
+});
+
+describe('what is put back', () => {
+  const brokers = 'b:1';
+  const to = (topic: string) => ({ sink: 'kafka', options: { brokers, topic, forwardHeaders: true } });
+  const back = (options: object, topic: string | undefined) =>
+    kafkaSource.sendBack!({ brokers, ...options } as never, { topic, redriven: 1 });
+
+  test('goes to the topic it came from, and to none that the source does not read', () => {
+    expect(back({ topic: 'a' }, 'a')).toEqual(to('a'));
+    expect(back({ topics: ['a', 'b'], sasl: undefined }, 'b')).toEqual(to('b'));
+    expect(back({ topics: { pattern: 'sensors\\..*' } }, 'sensors.x')).toEqual(to('sensors.x'));
+    for (const topic of ['b', 'sensors', undefined, '../a', 'a{x}'])
+      expect(back({ topic: 'a' }, topic)).toBeUndefined();
+    expect(back({ topic: 'a', keyFormat: 'base64' }, 'a')).toBeUndefined();
+  });
+
+  test('goes to an MQTT topic that is subscribed to, with its mark where MQTT has a place for it', () => {
+    const options = { url: 'mqtt://h:1', topics: ['g/{id}', 's/#'], protocolVersion: 5 };
+    const given = mqttSource.sendBack!(options as never, { topic: 'g/{1}', redriven: 3 });
+    expect(given).toEqual({
+      sink: 'mqtt',
+      options: {
+        url: 'mqtt://h:1',
+        protocolVersion: 5,
+        userProperties: { 'penstock-redriven': '3' },
+        topic: 'g/{{1}}',
+      },
+      perMark: true,
+    });
+    expect(mqttSource.sendBack!(options as never, { topic: 'h/1', redriven: 1 })).toBeUndefined();
+    expect(mqttSource.sendBack!(options as never, { topic: 's/+', redriven: 1 })).toBeUndefined();
   });
 });
