@@ -3,6 +3,7 @@ import { openBufferStore } from './engine/buffer-store.ts';
 import { openDiskStore } from './engine/disk-store.ts';
 import { keptCheckpoints } from './engine/generations.ts';
 import type { Catalogue } from './engine/graph.ts';
+import { IdleLog, idleLogBytes } from './engine/idle-log.ts';
 import { openJournal } from './engine/journal.ts';
 import { Run } from './engine/run.ts';
 import { discardState } from './engine/state-folder.ts';
@@ -59,6 +60,12 @@ export async function start(plan: Plan, catalogue: Catalogue, options: StartOpti
       log,
       ...(store && { store }),
       journals: join(state, 'journal'),
+      idleLog: new IdleLog(async () => {
+        const size = { maxBytes: idleLogBytes, keepMs: Number.POSITIVE_INFINITY };
+        const journal = await openJournal(ports.disk, idleFolder(state), { log, clock: ports.clock, ...size });
+        journals.push(journal);
+        return journal;
+      }, ports.clock),
       openJournal: async (name, size) => {
         const place = join(state, 'journal', name);
         const journal = await openJournal(ports.disk, place, { log, clock: ports.clock, trimsKept, ...size });
@@ -115,6 +122,11 @@ function openStore(
     'State is kept in memory: it is lost when this process ends, and inputs are read again as if for the first time.',
   );
   return new MemoryStore();
+}
+
+/** Where a run keeps the steps that event time took over silent inputs. */
+export function idleFolder(state: string): string {
+  return join(state, 'idle');
 }
 
 /** Where a plan keeps its state. */

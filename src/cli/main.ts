@@ -116,6 +116,10 @@ function addLookingBack(penstock: Command): void {
     .option('--source <id>', 'read only this source; may stand several times', collect, [])
     .option('--sink <where>', 'print, live (the sinks of the topology write), or the path of a new file', 'print')
     .option('--state <folder>', 'state folder of the run, where its sources keep what they have read')
+    .option(
+      '--with-idle-log',
+      'move event time on over silent inputs where the run did: what it called late, or closed early, is so again',
+    )
     .option('--no-flush', 'leave out the windows that are still open at the end')
     .option('--diff', 'compare with what the sinks have written; code 1 when it is not the same')
     .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error']).default('warn'))

@@ -44,6 +44,8 @@ export interface ReplayRequest {
   readonly take: Take | undefined;
   /** `false`: windows that are still open at the end give nothing. */
   readonly flush?: boolean | undefined;
+  /** Take the steps over silent inputs that the live run has kept in its state folder. */
+  readonly withIdleLog?: boolean | undefined;
   /** State folder of the live run. */
   readonly state?: string;
 }

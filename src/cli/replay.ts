@@ -5,12 +5,14 @@ import { join } from 'node:path';
 import pc from 'picocolors';
 import { catalogue } from '../../operators/index.ts';
 import { definitionOf } from '../engine/graph.ts';
+import { readIdleLog } from '../engine/idle-log.ts';
 import { Run } from '../engine/run.ts';
 import { MemoryStore } from '../engine/store.ts';
+import type { IdleStep } from '../engine/task.ts';
 import { RunError } from '../errors.ts';
 import type { Log, SinkDefinition, SourceDefinition } from '../operator.ts';
 import { systemPorts } from '../ports/system.ts';
-import { stateFolder } from '../runtime.ts';
+import { idleFolder, stateFolder } from '../runtime.ts';
 import type { Plan, PlanStep } from '../topology/plan.ts';
 import { planHash } from '../topology/plan-json.ts';
 import { Exit, exitCodes } from './exit.ts';
@@ -37,6 +39,7 @@ export interface ReplayFlags extends LoadFlags {
   readonly sink: string;
   readonly diff?: boolean;
   readonly flush?: boolean;
+  readonly withIdleLog?: boolean;
   /** State folder of the live run: what its sources have kept is read there. */
   readonly state?: string;
   readonly json?: boolean;
@@ -70,6 +73,7 @@ export async function replayCommand(given: string | undefined, flags: ReplayFlag
     take: live ? undefined : take,
     flush: flags.flush,
     state: stateFolder(plan, flags),
+    withIdleLog: flags.withIdleLog,
   };
   const { read, tookMs } = await replay(plan, request, log);
   await target?.end();
@@ -150,6 +154,7 @@ function readerName({ name }: Plan): string {
 /** Runs a replay to its end. Rejects with what ended it otherwise. */
 export async function replay(plan: Plan, request: ReplayRequest, log: Log): Promise<{ read: number; tookMs: number }> {
   const began = performance.now();
+  const idleSteps = request.withIdleLog ? await idleStepsOf(request.state!, log) : undefined;
   const replayed = replayPlan(plan, catalogue, request);
   const run = await Run.start({
     ...replayed,
@@ -162,6 +167,7 @@ export async function replay(plan: Plan, request: ReplayRequest, log: Log): Prom
     // Nobody goes on from a replay: state is cut only to hold less of it.
     checkpointMs: 60_000,
     mergeByTime: true,
+    ...(idleSteps && { idleSteps }),
     onEnd: request.flush === false ? 'hold' : 'flush',
   });
   const interrupted = () => run.kill(new RunError('The replay was interrupted.'));
@@ -175,6 +181,16 @@ export async function replay(plan: Plan, request: ReplayRequest, log: Log): Prom
   }
   const read = run.status().partitions.reduce((sum, partition) => sum + partition.read, 0);
   return { read, tookMs: performance.now() - began };
+}
+
+async function idleStepsOf(state: string, log: Log): Promise<Map<string, IdleStep[]>> {
+  const { disk, clock } = systemPorts();
+  const found = await readIdleLog(disk, idleFolder(state), clock);
+  if (found.size === 0)
+    log.warn('The run has kept no steps over silent inputs: the replay takes none. Is this its state folder?', {
+      state,
+    });
+  return found;
 }
 
 interface Output {

@@ -16,6 +16,7 @@ import {
 import { encode } from './codec.ts';
 import { Delta } from './delta.ts';
 import { Gate } from './gate.ts';
+import type { IdleLog } from './idle-log.ts';
 import type { KeyedState } from './keyed-state.ts';
 import type { StoredPartition } from './partition.ts';
 import type { SinkRunner } from './sink-runner.ts';
@@ -38,12 +39,16 @@ export interface Covered {
   readonly fail: (error: unknown) => void;
   /** The sinks that write in the transaction which the store commits: what they write during a commit belongs to the next one. */
   readonly transactional?: ReadonlyMap<string, SinkRunner>;
+  /** Keeps the idle steps that a checkpoint holds, for replays. */
+  readonly idleLog?: IdleLog;
 }
 
 /** What is known at the moment of a checkpoint, and the states whose changes have to be written. */
 interface Cut {
   readonly checkpoint: Checkpoint;
   readonly states: readonly KeyedState<unknown>[];
+  /** Idle steps that need not be taken again. */
+  readonly idle: readonly { readonly task: Task; readonly step: IdleStep }[];
 }
 
 /**
@@ -177,8 +182,10 @@ export class Checkpointer {
     } finally {
       this.gate.open();
     }
-    const { checkpoint, states } = cut;
+    const { checkpoint, states, idle } = cut;
     await this.#write(states, changes);
+    // Before the commit takes them out of the store: a crash in between leaves them in both.
+    await this.#covered.idleLog?.append(idle);
     await this.#commit(changes, Object.values(checkpoint.partitions)[0]?.position);
     for (const runner of transactional) runner.release();
     this.last = checkpoint;
@@ -245,8 +252,10 @@ export class Checkpointer {
       for (const partition of task.partitions) this.#partitions[partition.name] = partition.stored();
     }
     for (const host of this.#covered.hosts) host.notePositions();
+    const idle: { task: Task; step: IdleStep }[] = [];
     for (const [name, { task, step }] of this.#idleSteps) {
       if (task.awaits(step)) continue;
+      idle.push({ task, step });
       changes.remove(name);
       this.#idleSteps.delete(name);
     }
@@ -267,7 +276,7 @@ export class Checkpointer {
     putCheckpoint(beside, checkpoint);
     this.#putSinks(beside);
     changes.add(beside);
-    return { checkpoint, states };
+    return { checkpoint, states, idle };
   }
 
   // Partitions that are committed one by one share such a sink: no position of it is that of all of them.

@@ -1,8 +1,10 @@
 import type { Journal, JournalSize, Log, Ports } from '../operator.ts';
 import type { Plan } from '../topology/plan.ts';
 import type { Catalogue } from './graph.ts';
+import type { IdleLog } from './idle-log.ts';
 import type { OpenBuffer } from './open-sinks.ts';
 import type { StateStore } from './store.ts';
+import type { IdleStep } from './task.ts';
 
 /** What a run is made of: what to run, where its state is kept, and how it reaches the outside. */
 export interface RunOptions {
@@ -17,7 +19,11 @@ export interface RunOptions {
   openJournal(name: string, size?: JournalSize): Promise<Journal>;
   /** Opens the buffer of a sink; without it sinks write to their targets at once. */
   readonly openBuffer?: OpenBuffer;
-  /** The folder that holds them, for those who only read. */
+  /** Keeps the steps that event time takes over silent inputs, for replays. */
+  readonly idleLog?: IdleLog;
+  /** Those of a run that is replayed, by task: they are taken again at their places. */
+  readonly idleSteps?: ReadonlyMap<string, readonly IdleStep[]>;
+  /** The folder that holds the journals, for those who only read. */
   readonly journals?: string;
   /** A checkpoint is taken so often, in ms; 5,000 unless given. */
   readonly checkpointMs?: number;

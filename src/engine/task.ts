@@ -246,7 +246,8 @@ export class Task implements Surroundings {
   }
 
   #replayIdleSteps(): void {
-    for (const step of this.#replay.filter((recorded) => this.#hasReached(recorded))) {
+    // They were taken in this order. A few are looked at, as one may wait for a partition that has left: all of a long log would take too long.
+    for (const step of this.#replay.slice(0, 16).filter((recorded) => this.#hasReached(recorded))) {
       this.#replay.splice(this.#replay.indexOf(step), 1);
       for (const partition of this.partitions) {
         // One that has read on is awake again: partitions meet otherwise in a replay than they did at first.

@@ -7,7 +7,7 @@ import type { Outputs } from './outputs.ts';
 import type { InputPartition } from './partition.ts';
 import type { SinkRunner } from './sink-runner.ts';
 import type { StateStore } from './store.ts';
-import { Task } from './task.ts';
+import { type IdleStep, Task } from './task.ts';
 
 /** What tasks are built of. */
 export interface TaskParts {
@@ -19,6 +19,8 @@ export interface TaskParts {
   readonly store: StateStore;
   readonly runners: ReadonlyMap<string, SinkRunner>;
   readonly outputs: Outputs;
+  /** Idle steps of a run that is replayed, by task. */
+  readonly idleSteps?: ReadonlyMap<string, readonly IdleStep[]>;
 }
 
 /** The tasks of a unit: made and restored when their first partition comes, gone with their last one. */
@@ -43,6 +45,8 @@ export class Tasks {
       buildTask(task, this.#starts(source), this.#context());
       for (const { id: step, keyed } of task.keyed) keyed.restore(this.#parts.store.entries(statePrefix(id, step)));
       checkpointer.restoreIdleSteps(task);
+      const again = this.#parts.idleSteps?.get(id);
+      if (again) task.expectIdleSteps(again);
       this.all.set(id, task);
     }
     if (task.join(input)) checkpointer.changed();

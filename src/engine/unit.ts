@@ -5,11 +5,13 @@ import { readCheckpoint, type StepIdentity } from './checkpoint.ts';
 import { Checkpointer } from './checkpointer.ts';
 import { checkCompatible } from './compatible.ts';
 import type { Catalogue, Graph } from './graph.ts';
+import type { IdleLog } from './idle-log.ts';
 import { MigratedStore, migrationsOf } from './migrate.ts';
 import type { Outputs } from './outputs.ts';
 import type { SinkRunner } from './sink-runner.ts';
 import type { SourceHost } from './source-host.ts';
 import type { StateStore } from './store.ts';
+import type { IdleStep } from './task.ts';
 import { Tasks } from './tasks.ts';
 
 /** What all units of a run have in common. */
@@ -22,6 +24,9 @@ export interface UnitParts {
   readonly ports: Ports;
   readonly log: Log;
   readonly outputs: Outputs;
+  readonly idleLog?: IdleLog;
+  /** Idle steps of a run that is replayed, by task. */
+  readonly idleSteps?: ReadonlyMap<string, readonly IdleStep[]>;
   /** What has ended the run, if anything. */
   readonly failure: () => unknown;
   /** Ends the run. */
@@ -71,6 +76,7 @@ export class Unit {
         failure: () => this.failure,
         fail: (error) => this.fail(error),
         ...(onLost && { transactional: sinks.own }),
+        ...(parts.idleLog && { idleLog: parts.idleLog }),
       },
     );
     if (taken.migrated) this.checkpointer.changed();

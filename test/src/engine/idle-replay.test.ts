@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { idleName } from '../../../src/engine/checkpoint.ts';
 import { encode } from '../../../src/engine/codec.ts';
+import { IdleLog, readIdleLog } from '../../../src/engine/idle-log.ts';
+import { openJournal } from '../../../src/engine/journal.ts';
 import { Run } from '../../../src/engine/run.ts';
 import { MemoryStore } from '../../../src/engine/store.ts';
 import type { IdleStep } from '../../../src/engine/task.ts';
@@ -268,5 +270,46 @@ describe('a recorded step of silence', () => {
     manual.assign('1', silentLog());
     expect(run.status().partitions[0]?.idle).toBe(false);
     await run.stop();
+  });
+});
+
+describe('a replay with the steps that a run has kept', () => {
+  const kept = '/state/idle';
+
+  test('finds the same windows and the same late records, beside what it finds without them', async () => {
+    const all = world();
+    const { log, target, dead, ports, store, definitions } = all;
+    const idleLog = () =>
+      new IdleLog(
+        () => openJournal(ports.disk, kept, { clock: ports.clock, keepMs: Number.POSITIVE_INFINITY }),
+        ports.clock,
+      );
+    const begin = () =>
+      Run.start(options(plan, definitions, { ports, store, checkpointMs: never, idleLog: idleLog() }));
+    // Some records, silence that closes their window, one that is then too old.
+    log.add('0', entry(1, 1), entry(2, 2));
+    const run = await begin();
+    await until(() => run.status().partitions[0]?.read === 2);
+    await until(() => {
+      ports.clock.advance(100);
+      return target.written.length === 1;
+    });
+    log.add('0', entry(3, 3), entry(4, 41));
+    await until(() => run.status().partitions[0]?.read === 4);
+    await run.stop();
+    const late = letters(dead);
+    expect(late).toEqual([['was-idle', 2]]);
+    const replayed = async (idleSteps?: Awaited<ReturnType<typeof readIdleLog>>) => {
+      const again = { ...world(), log };
+      log.bounded = true;
+      const sinks = [testSource('log', log), testSink('target', again.target), testSink('dead', again.dead)];
+      const more = { mergeByTime: true, onEnd: 'hold', ...(idleSteps && { idleSteps }) } as const;
+      await (await Run.start(options(plan, sinks, more))).done;
+      return [numbers(again.target), letters(again.dead)];
+    };
+    const steps = await readIdleLog(ports.disk, kept, ports.clock);
+    expect([...steps.keys()]).toEqual(['in/0']);
+    expect(await replayed(steps)).toEqual([numbers(target), late]);
+    expect((await replayed())[1]).not.toEqual(late);
   });
 });
