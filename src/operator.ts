@@ -339,6 +339,15 @@ export interface SourceContext {
   position(partition: string): Position | undefined;
   /** Whether the run resumes from a checkpoint at all. */
   readonly resumed: boolean;
+  /** Steps behind this source keep state of its records: state and position of a partition belong together. */
+  readonly stateful?: boolean;
+  /** Its records meet those of another source in one step: all partitions of both have to be read by one process. */
+  readonly meets?: boolean;
+  /**
+   * Takes a checkpoint of what was handed over so far; resolves when `OpenSource.committed` has been called for it. For a source that shares
+   * its partitions with other processes, before they may take some of ours. Absent where state lives with the source.
+   */
+  checkpoint?(): Promise<void>;
   /** A partition is ours from now on. */
   assign(partition: SourcePartition): void;
   /** A partition is no longer ours. Resolves when its work is finished and checkpointed. */

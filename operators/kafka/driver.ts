@@ -35,6 +35,11 @@ export interface Fetched extends TopicPartition {
 export interface ReaderEvents {
   /** The group has been balanced: these partitions are ours, all others are not. Each is paused until `resume`. */
   assigned(partitions: readonly TopicPartition[]): void;
+  /**
+   * The group is about to be balanced, and we to say that we take part: others may get what is ours as soon as this has resolved. It is
+   * waited for a few seconds at most.
+   */
+  rejoining(): Promise<void>;
   /** Hands records over. Answers whether there is room for more; if not, `resume` says when there is. */
   fetched(batch: Fetched): boolean;
   /** Reading cannot go on. */

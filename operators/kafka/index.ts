@@ -24,8 +24,9 @@ export const kafkaSource = defineSource({
   name: 'kafka',
   summary: 'Reads the records of Kafka topics.',
   details:
-    'Instances with the same `group` share the partitions; each keeps its partitions as far as an even share allows. When a partition moves, its ' +
-    'work is finished and checkpointed; what was read after the last checkpoint of an instance that crashed is read again by the next one.\n\n' +
+    'Instances with the same `group` share the partitions; each keeps its partitions as far as an even share allows. Before partitions move, all that was ' +
+    'read is checkpointed and the group told of it, so that with `start: group` the next instance neither repeats nor misses a record; what was read after the last checkpoint of an instance that crashed is read again. ' +
+    'State on disk does not move with its partition: topologies with keyed steps need `state: { store: kafka }` to be shared out. Records that meet those of another source in one step have to be read by one process.\n\n' +
     'The checkpoint decides where to go on. `start` is for partitions that it does not hold: it has no default, as beginning at the wrong end loses or ' +
     'repeats records without a word. After each checkpoint the offsets are committed to the group, so that lag tools see them.\n\n' +
     'With a pattern in place of names, new topics that match are read from their first record on (`start: group`: from where the group stands, if it does). A topic of it that is deleted ' +

@@ -56,6 +56,7 @@ export class Intake implements SourcePartition, TopicPartition {
   #end: number;
   #ended = false;
   #full = false;
+  #held = false;
   #pulling: { limits: PullLimits; resolve: (batch: Taken | null) => void } | undefined;
 
   constructor(
@@ -78,6 +79,17 @@ export class Intake implements SourcePartition, TopicPartition {
   /** The offset that has to come next. */
   get expected(): number {
     return this.#expected;
+  }
+
+  /** The position that the engine has; `undefined` before it has any. */
+  get handed(): number | undefined {
+    return this.#handed;
+  }
+
+  /** Hands nothing over while it is held. */
+  hold(held: boolean): void {
+    this.#held = held;
+    this.#serve();
   }
 
   get full(): boolean {
@@ -146,7 +158,7 @@ export class Intake implements SourcePartition, TopicPartition {
 
   #serve(): void {
     const pulling = this.#pulling;
-    if (pulling === undefined) return;
+    if (pulling === undefined || (this.#held && !this.#ended)) return;
     const first = this.#queue[0];
     if (first === undefined) {
       const moved = this.#expected !== this.#handed;

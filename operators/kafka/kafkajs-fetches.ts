@@ -18,6 +18,7 @@ interface FetchedPartition {
 }
 
 interface Fetching extends Broker {
+  joinGroup(request: unknown): Promise<unknown>;
   fetch(request: {
     readonly topics: readonly {
       readonly topic: string;
@@ -31,9 +32,9 @@ interface Fetching extends Broker {
 /**
  * Makes a kafkajs consumer read what Kafka means it to read. Its own filter lets aborted records through: when transactions of several
  * producers overlap and end in another order than they began, and after any record whose key is four zero bytes. And it asks for the
- * same offset for ever where a fetch brings nothing but batches that compaction has emptied.
+ * same offset for ever where a fetch brings nothing but batches that compaction has emptied. `beforeJoin` is waited for each time it joins its group.
  */
-export function mendFetches(cluster: Cluster): void {
+export function mendFetches(cluster: Cluster, beforeJoin: () => Promise<void>): void {
   const inner = cluster as unknown as { findBroker(node: unknown): Promise<Fetching> };
   const find = inner.findBroker.bind(inner);
   const ready = new WeakSet<Fetching>();
@@ -41,6 +42,11 @@ export function mendFetches(cluster: Cluster): void {
     const broker = await find(node);
     if (ready.has(broker)) return broker;
     ready.add(broker);
+    const join = broker.joinGroup.bind(broker);
+    broker.joinGroup = async (request) => {
+      await beforeJoin();
+      return join(request);
+    };
     const fetch = broker.fetch.bind(broker);
     broker.fetch = async (request) => {
       const answer = await fetch(request);

@@ -29,7 +29,7 @@ export class KafkajsReader implements Reader {
     const owned: { partitions: Owned } = { partitions: {} };
     const consumer = client.kafka.consumer({
       groupId: group,
-      partitionAssigners: [stickyAssigner(owned, protocol)],
+      partitionAssigners: [stickyAssigner(owned, protocol, () => events.rejoining())],
       allowAutoTopicCreation: false,
       maxWaitTimeInMs: maxWaitMs,
       // A rebalance is noticed with the next heartbeat.
@@ -202,10 +202,14 @@ function nameOf({ topic, partition }: TopicPartition): string {
 }
 
 // kafkajs itself deals partitions out anew, like cards, at each rebalance.
-function stickyAssigner(owned: { partitions: Owned }, protocol: typeof AssignerProtocol): PartitionAssigner {
+function stickyAssigner(
+  owned: { partitions: Owned },
+  protocol: typeof AssignerProtocol,
+  beforeJoin: () => Promise<void>,
+): PartitionAssigner {
   return ({ cluster }) => {
     // The only place where kafkajs lends out what it fetches with, and before it fetches.
-    mendFetches(cluster);
+    mendFetches(cluster, beforeJoin);
     return {
       name: 'penstock-sticky',
       version: 1,

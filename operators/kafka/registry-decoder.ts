@@ -1,6 +1,7 @@
-import { type Key, RejectError } from '../../src/operator.ts';
+import { type Key, RejectError, type SourceContext, sizeBytes } from '../../src/operator.ts';
 import { type FetchedRecord, Trouble } from './driver.ts';
-import type { Registry } from './registry.ts';
+import { Registry } from './registry.ts';
+import type { RegistryOptions } from './registry-options.ts';
 import { type Coder, compileCoder } from './schemas.ts';
 
 /** Before the bytes of a value: a zero, and the id of its schema. */
@@ -102,6 +103,17 @@ export class RegistryDecoder {
   #missing(why: string): Missing {
     return { why, until: this.#now() + missingMs };
   }
+}
+
+/** The decoder of a source; `undefined` when its options name no registry. */
+export function decoderOf(
+  options: { readonly registry?: RegistryOptions; readonly keyFormat?: string; readonly maxPayload?: string },
+  context: SourceContext,
+): RegistryDecoder | undefined {
+  const { registry, keyFormat, maxPayload = '1MiB' } = options;
+  if (registry === undefined) return undefined;
+  const wanted = { maxBytes: sizeBytes(maxPayload), keys: keyFormat === 'registry' };
+  return new RegistryDecoder(new Registry(registry, context), wanted, () => context.ports.clock.now());
 }
 
 function idOf(bytes: Buffer): number | undefined {

@@ -1,17 +1,10 @@
-import {
-  type OpenSource,
-  type Position,
-  RunError,
-  type SourceContext,
-  sizeBytes,
-  TransactionError,
-} from '../../src/operator.ts';
+import { type OpenSource, type Position, RunError, type SourceContext, TransactionError } from '../../src/operator.ts';
 import { type Driver, type Fetched, type Reader, type ReaderEvents, type TopicPartition, Trouble } from './driver.ts';
+import { Handover } from './handover.ts';
 import { Intake, type IntakeHost, type KeyFormat } from './intake.ts';
 import { openKafkajs } from './kafkajs.ts';
 import type { Connection } from './options.ts';
-import { Registry } from './registry.ts';
-import { RegistryDecoder } from './registry-decoder.ts';
+import { decoderOf, type RegistryDecoder } from './registry-decoder.ts';
 import type { RegistryOptions } from './registry-options.ts';
 import { findPlaces, gone, offsetsAt, type Place, type Start, type Starting } from './start.ts';
 import { lookMs, matching, namedTopics, patternOf, type TopicChoice } from './subscription.ts';
@@ -56,12 +49,6 @@ export async function openSource(
   }
 }
 
-function decoderOf({ registry, keyFormat, maxPayload = '1MiB' }: SourceOptions, context: SourceContext) {
-  if (registry === undefined) return undefined;
-  const wanted = { maxBytes: sizeBytes(maxPayload), keys: keyFormat === 'registry' };
-  return new RegistryDecoder(new Registry(registry, context), wanted, () => context.ports.clock.now());
-}
-
 function asRunError(error: unknown, where: string): unknown {
   return error instanceof Trouble ? new RunError(error.message, { where, cause: error.cause }) : error;
 }
@@ -84,6 +71,9 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
   /** Intakes of partitions that moved away and are not yet given back to the engine. */
   #lost: Intake[] = [];
   #wanted: readonly TopicPartition[] = [];
+  readonly #handover: Handover;
+  /** Partitions of all topics, as we began. */
+  #count = 0;
   /** Counts assignments: what was begun for an older one is dropped. */
   #epoch = 0;
   /** Partitions that another process has claimed, and that the group has not given to us again since. */
@@ -97,6 +87,7 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
     this.#options = options;
     this.#driver = driver;
     this.#context = context;
+    this.#handover = new Handover(context);
     this.#group = context.replay?.reader ?? options.group ?? context.topology;
     context.signal.addEventListener('abort', () => this.#endAll());
   }
@@ -115,6 +106,7 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
       }
     });
     if (this.#options.until === 'end' || this.#context.replay) this.#until = ends;
+    this.#count = ends.size;
     await this.#join();
     void this.#watchEnds();
     const pattern = patternOf(this.#options);
@@ -142,6 +134,7 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
   assigned(partitions: readonly TopicPartition[]): void {
     this.#epoch++;
     this.#wanted = partitions;
+    this.#handover.warnOfOthers(partitions.length, this.#count, this.#group);
     this.#fenced.clear();
     const wanted = new Set(partitions.map(idOf));
     for (const [id, intake] of this.#intakes) {
@@ -149,8 +142,15 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
       this.#intakes.delete(id);
       this.#lost.push(intake);
     }
-    for (const intake of this.#intakes.values()) this.#goOn(intake);
+    for (const intake of this.#intakes.values()) {
+      intake.hold(false);
+      this.#goOn(intake);
+    }
     if (this.#reader) this.#settle();
+  }
+
+  rejoining(): Promise<void> {
+    return this.#handover.prepare([...this.#intakes.values()]);
   }
 
   fetched(batch: Fetched): boolean {
@@ -175,6 +175,7 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
     });
     try {
       await this.#reader?.commit(offsets);
+      this.#handover.told(offsets);
     } catch (error) {
       // The checkpoint holds the positions; the group only informs those who watch its lag.
       if (!this.#closed) {
@@ -307,6 +308,7 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
         return done;
       }),
     );
+    for (const { id } of lost) this.#handover.left(id);
     this.#lost = this.#lost.filter((intake) => !lost.includes(intake));
   }
 
@@ -320,6 +322,7 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
     for (const place of places) {
       const intake = new Intake(place, place, this, this.#until?.get(idOf(place)));
       this.#intakes.set(intake.id, intake);
+      this.#handover.taken(intake.id);
       this.#context.assign(intake);
       this.#goOn(intake);
     }
@@ -361,6 +364,7 @@ class KafkaSource implements OpenSource, ReaderEvents, IntakeHost {
         const position = this.#context.position(idOf(place));
         return position === undefined ? undefined : Number(position);
       },
+      isReturning: (place) => this.#handover.isReturning(idOf(place)),
       isNew: (topic) => this.#new.has(topic),
       until: (place) => this.#until?.get(idOf(place)),
     };

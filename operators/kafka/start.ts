@@ -61,6 +61,8 @@ export interface Starting {
   /** Replays begin here, in ms. */
   readonly replayFrom: number | undefined;
   position(partition: TopicPartition): number | undefined;
+  /** We have given it back before: the group may stand further on than our checkpoint. */
+  isReturning(partition: TopicPartition): boolean;
   /** The topic has come while we were reading: all of it is new. */
   isNew(topic: string): boolean;
   /** Where a bounded read ends. */
@@ -79,20 +81,30 @@ export async function findPlaces(
   for (const topic of new Set(partitions.map((partition) => partition.topic))) {
     const offsets = await admin.offsets(topic);
     const begin = await offsetsAt(admin, topic, replayFrom ?? time);
-    const committed = start === 'group' ? await admin.committed(starting.group, topic) : undefined;
-    for (const place of partitions.filter((partition) => partition.topic === topic)) {
+    const some = partitions.filter((partition) => partition.topic === topic);
+    const asks = start === 'group' || some.some((place) => starting.isReturning(place));
+    const committed = asks ? await admin.committed(starting.group, topic) : undefined;
+    for (const place of some) {
       const { low, high } = offsets.get(place.partition) ?? { low: 0, high: 0 };
       const at = Math.max(begin?.get(place.partition) ?? low, low);
+      const told = committed?.get(place.partition);
+      const known = knownPosition(place, told, starting);
       const first =
         replayFrom === undefined
-          ? (starting.position(place) ??
-            startOf(place, { low, high, at, committed: committed?.get(place.partition) }, starting))
+          ? (known ?? startOf(place, { low, high, at, committed: start === 'group' ? told : undefined }, starting))
           : Math.min(at, starting.until(place) ?? high);
       if (first < low || first > high) throw gone(place, first, first < low ? low : high);
-      places.push({ ...place, start: first, end: high, known: starting.position(place) !== undefined });
+      places.push({ ...place, start: first, end: high, known: starting.position(place) === first });
     }
   }
   return places;
+}
+
+function knownPosition(place: TopicPartition, told: number | undefined, starting: Starting): number | undefined {
+  const position = starting.position(place);
+  return position === undefined || told === undefined || !starting.isReturning(place)
+    ? position
+    : Math.max(position, told);
 }
 
 /** The first offset of each partition of this time, in ms. Times without end are no times that Kafka could be asked for. */

@@ -21,6 +21,8 @@ export interface PlannedSource {
   readonly step: PlanStep;
   /** Ids of all sources of the shared task, itself included; `undefined` when each partition has a task of its own. */
   readonly shared: readonly string[] | undefined;
+  /** Keyed steps come behind it. */
+  readonly stateful: boolean;
 }
 
 /** The streams of a plan and how records can get from one to another. */
@@ -75,7 +77,12 @@ export class Graph {
         }
       } while (keyed.size > size);
       const shared = found.filter((other) => other.keyed.some((id) => keyed.has(id))).map(({ step }) => step.id);
-      return { stream: source.stream, step: source.step, shared: shared.length > 1 ? shared : undefined };
+      return {
+        stream: source.stream,
+        step: source.step,
+        shared: shared.length > 1 ? shared : undefined,
+        stateful: keyed.size > 0,
+      };
     });
   }
 

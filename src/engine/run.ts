@@ -178,6 +178,7 @@ export class Run {
         signal: this.#intake.signal,
         claim: (partitions) => this.#units.claim(host, partitions),
         stored: (name) => this.#units.of(name)?.checkpointer.stored(name),
+        checkpoint: this.#units.flush,
         taskFor: (planned, input) => this.#taskFor(planned, input),
         ingest: (task, input, batch) => this.#ingest(task, input, batch),
         partitionEnded: (task, input) => this.#partitionEnded(task, input),

@@ -27,6 +27,8 @@ export interface HostContext {
   /** Makes the state of partitions ours, by their ids in the source. */
   claim(partitions: readonly string[]): Promise<void>;
   stored(partition: string): StoredPartition | undefined;
+  /** Takes a checkpoint of all there is; absent where state lives with the source. */
+  readonly checkpoint?: (() => Promise<void>) | undefined;
   /** Gives the task that owns this partition, built and restored. */
   taskFor(source: PlannedSource, input: InputPartition): Task;
   /** Runs a batch through the task when no checkpoint holds it; resolves when there is room for the next. */
@@ -149,6 +151,9 @@ export class SourceHost {
       signal,
       resumed,
       claim: (partitions) => this.#context.claim(partitions),
+      stateful: this.source.stateful,
+      meets: this.source.shared !== undefined,
+      ...(this.#context.checkpoint && { checkpoint: this.#context.checkpoint }),
       position: (partition) => stored(`${step.id}/${partition}`)?.position,
       assign: (partition) => this.#assign(partition),
       revoke: (partition) => this.#revoke(partition),

@@ -88,6 +88,16 @@ export class Units {
       await Promise.all(buffered.map((runner) => runner.drained()));
   }
 
+  /** Takes a checkpoint of the run now; `undefined` where each partition has its own, in the source's system. */
+  get flush(): (() => Promise<void>) | undefined {
+    const checkpointer = this.#one?.checkpointer;
+    if (checkpointer === undefined) return undefined;
+    return () => {
+      checkpointer.changed();
+      return checkpointer.take();
+    };
+  }
+
   /** Opens the sinks that all units share, and the state that lives with the source. */
   async open(): Promise<void> {
     const { plan, catalogue, ports, log, signal, fail, openBuffer } = this.#context;

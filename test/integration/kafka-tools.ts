@@ -77,6 +77,7 @@ export class Reading {
     options: Record<string, unknown>,
     positions: Record<string, Position> = {},
     holding?: Promise<void>,
+    prepare: (reading: Reading) => void = () => {},
   ): Promise<Reading> {
     const reading = new Reading();
     reading.#holding = holding;
@@ -95,6 +96,7 @@ export class Reading {
         reading.completed = true;
       },
     });
+    prepare(reading);
     reading.#source = await kafkaSource.open({ brokers, ...options } as never, context);
     opened.push(reading);
     return reading;
