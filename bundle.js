@@ -4,13 +4,13 @@ import { build } from 'rolldown';
 
 // The command line in a few files instead of some 800, which take Node a second to find and read. Libraries that have binaries, or that only
 // some topologies need, are loaded from where they are installed.
-const apart = ['kafkajs', 'kafkajs-snappy', 'mqtt', 'aedes', 'lmdb', 'msgpackr', 'lz4-napi', 'fast-check', 'postgres', 'hono'];
+const apart = ['kafkajs', 'kafkajs-snappy', 'mqtt', 'aedes', 'lmdb', 'msgpackr', 'lz4-napi', 'fast-check', 'postgres'];
 
 await build({
   // The worker is found beside the bundle by its name.
   input: { main: 'dist/src/cli/main.js', 'chunk-merge-worker': 'dist/src/engine/chunk-merge-worker.js' },
   platform: 'node',
-  external: (id) => id.startsWith('node:') || [...apart, '@bokuweb', '@kafkajs', '@hono', '@influxdata'].includes(packageOf(id)),
+  external: (id) => id.startsWith('node:') || [...apart, '@bokuweb', '@kafkajs', '@influxdata'].includes(packageOf(id)),
   output: { dir: 'dist/cli', format: 'esm', chunkFileNames: '[name]-[hash].js', cleanDir: true },
   plugins: [{ name: 'licenses', generateBundle }],
 });
