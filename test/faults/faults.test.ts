@@ -57,8 +57,9 @@ test.runIf(canMount())(
     const { code, said, readWhileFull, resumedMs } = await fillDisk(workload);
     expect([code, workload.wrong(), readWhileFull]).toEqual([0, [], 0]);
     expect(resumedMs).toBeLessThan(5_000);
-    expect(said.match(/^error: The disk is full: the checkpoint/gm)).toHaveLength(1);
-    expect(said.match(/^error: The disk is full: nothing more is taken in/gm)).toHaveLength(1);
+    // LMDB prints a word of its own, without ending the line.
+    expect(said.match(/error: The disk is full: the checkpoint/g)).toHaveLength(1);
+    expect(said.match(/error: The disk is full: nothing more is taken in/g)).toHaveLength(1);
     expect(said).toMatch(/^info: The disk has room again: checkpoints go on\.$/m);
     rmSync(workload.folder, { recursive: true });
   },

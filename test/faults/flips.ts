@@ -23,19 +23,23 @@ export async function* damageState(faults: number, seed = 1): AsyncGenerator<Fau
   const before = await killedHalfWay();
   const server = new Server();
   const files = stateFiles(before.state);
+  // A checkpoint knows its output by its path: each fault happens in the same folder.
+  const whole = mkdtempSync(join(tmpdir(), 'penstock-flip-'));
+  cpSync(before.folder, whole, { recursive: true });
+  const { folder } = before;
   for (let n = 0; n < faults; n++) {
-    const folder = mkdtempSync(join(tmpdir(), 'penstock-flip-'));
-    cpSync(before.folder, folder, { recursive: true });
+    rmSync(folder, { recursive: true });
+    cpSync(whole, folder, { recursive: true });
     const workload = new Workload(3_000, folder);
     // Most of the bytes are in one file: each file gets its share, and the one with the state the most.
     const file = random() < 0.6 ? 'state.mdb' : files[Math.floor(random() * files.length)]!;
     const what = damage(join(workload.state, file), random);
     const ended = await server.run(folder);
     yield { file, what, outcome: judge(workload, ended, file), said: ended.said };
-    rmSync(folder, { recursive: true });
   }
   server.close();
-  rmSync(before.folder, { recursive: true });
+  rmSync(folder, { recursive: true });
+  rmSync(whole, { recursive: true });
 }
 
 async function killedHalfWay(): Promise<Workload> {
