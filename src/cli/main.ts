@@ -125,6 +125,7 @@ function addLookingBack(penstock: Command): void {
     .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error']).default('warn'))
     .action(async (file, flags) => (await import('./replay.ts')).replayCommand(file, flags));
   addDeadLetters(penstock);
+  addJournals(penstock);
   const state = penstock
     .command('state')
     .description('look at the state of a topology that is not running, and drop parts of it');
@@ -193,6 +194,27 @@ function addDeadLetters(penstock: Command): void {
     .option('--to <file>', 'append them to this file instead, one a line')
     .option('--dry-run', 'only print what would be put back')
     .action(async (file, flags) => (await import('./dlq.ts')).redriveCommand(file, flags));
+}
+
+/** The commands about journals: of sources, of `journal` sinks, and of buffers. */
+function addJournals(penstock: Command): void {
+  const journal = penstock
+    .command('journal')
+    .description('look at journals on this machine, beside whoever writes them');
+  journal
+    .command('list <folder>')
+    .description('print the journals in a folder, such as a state folder')
+    .option('--json', 'print what a program can read, to standard output')
+    .action(async (folder, flags) => (await import('./journal.ts')).listCommand(folder, flags));
+  journal
+    .command('cat <folder>')
+    .description('print the records of a journal, or those that wait in the buffer of a sink')
+    .option('--from <moment>', 'those that arrived then or later')
+    .option('--to <moment>', 'those that arrived before')
+    .option('--limit <n>', 'at most so many')
+    .option('--follow', 'wait for more at the end')
+    .option('--json', 'print what a program can read, to standard output')
+    .action(async (folder, flags) => (await import('./journal.ts')).catCommand(folder, flags));
 }
 
 function checkedPort(text: string): string {

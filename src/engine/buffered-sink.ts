@@ -256,7 +256,7 @@ export class BufferedSink implements OpenSink {
     const raw = new RawRecord();
     return Array.from({ length: batch?.length ?? 0 }, (_, index) => {
       const { topic } = batch!.read(index, raw);
-      const records = unpack(raw.data.subarray(raw.start, raw.end));
+      const records = unpackEntry(raw.data.subarray(raw.start, raw.end));
       return { offset: offset + index, before: Number(topic), arrival: raw.arrival, records };
     });
   }
@@ -332,7 +332,8 @@ function pack(records: readonly StreamRecord[]): Buffer | Error {
   }
 }
 
-function unpack(bytes: Buffer): StreamRecord[] {
+/** The records of one entry of a buffer, from its bytes. Raises a RunError when they are damaged. */
+export function unpackEntry(bytes: Buffer): StreamRecord[] {
   const { records, letters } = decode(codecName, bytes) as { records: StreamRecord[]; letters: number[] };
   for (const index of letters) markDeadLetter(records[index]!.value as DeadLetter);
   return records;
