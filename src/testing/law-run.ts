@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { withoutMoment } from '../dead-letter.ts';
 import type { Rejection } from '../engine/node.ts';
 import type { StepDefinition } from '../operator.ts';
 import type { Key, StreamRecord } from '../record.ts';
@@ -172,7 +173,7 @@ function sameRecord(a: StreamRecord, b: StreamRecord): boolean {
       a.origin === b.origin &&
       a.partition === b.partition &&
       a.part === b.part &&
-      same(a.value, b.value) &&
+      same(withoutMoment(a.value), withoutMoment(b.value)) &&
       same(a.window, b.window) &&
       same(a.meta, b.meta))
   );

@@ -10,7 +10,7 @@ import {
 } from '../../src/operator.ts';
 import { systemPorts } from '../../src/ports/system.ts';
 import { keepingLog, sinkContext } from '../operators/connector-contexts.ts';
-import { brokers, Reading, uniqueName, withAdmin } from './kafka-tools.ts';
+import { brokers, eventually, Reading, uniqueName, withAdmin } from './kafka-tools.ts';
 
 const opened: { close(): Promise<void> }[] = [];
 afterEach(async () => {
@@ -63,10 +63,18 @@ export async function sinkIn(state: PartitionState, topic: string, more: object 
 
 export const numbered = (n: number, key = 'a') => new StreamRecord({ n }, key, Date.now(), n);
 
-/** What a reader of committed records sees, in the order of the partitions. */
-export async function committedNumbers(topic: string): Promise<number[]> {
-  const reading = await Reading.open({ topic, group: uniqueName('g'), start: 'earliest', until: 'end' });
-  return (await reading.toEnd()).values().map((value) => (value as { n: number }).n);
+/**
+ * What a reader of committed records sees, in the order of the partitions, once there are so many: a broker confirms a commit before it has
+ * marked it in every partition.
+ */
+export async function committedNumbers(topic: string, atLeast = 0): Promise<number[]> {
+  let numbers: number[] = [];
+  await eventually(async () => {
+    const reading = await Reading.open({ topic, group: uniqueName('g'), start: 'earliest', until: 'end' });
+    numbers = (await reading.toEnd()).values().map((value) => (value as { n: number }).n);
+    return numbers.length >= atLeast;
+  }, 'the records of a commit');
+  return numbers;
 }
 
 /** A transactional producer of kafkajs itself: a neighbour that has nothing to do with us. */

@@ -60,6 +60,12 @@ const settings: Readonly<Record<string, TopologyLawSetting>> = {
       }),
     },
   },
+  'front-door.yaml': {
+    input: { readings },
+    gridMs: 5_000,
+    disorderMs: 120_000,
+    partOf: inMinute,
+  },
   'downlink.yaml': {
     input: {
       commands: id.map((key) => ({ key, value: { requestId: key, generatorID: 'g1', command: 'start' } })),
