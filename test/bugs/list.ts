@@ -36,7 +36,7 @@ export const bugs: readonly SeededBug[] = [
   {
     name: 'what a sink refuses is dropped',
     file: 'src/engine/sink-runner.ts',
-    find: '        for (const { index, message } of refused) owners[index]!.refuse(this.id, records[index]!, message);\n',
+    find: '        for (const { index, ...why } of refused) owners[index]!.refuse(this.id, records[index]!, why);\n',
     replace: '',
     caughtBy: ['test/src/engine/run.test.ts', 'test/src/engine/checkpointer.test.ts'],
   },

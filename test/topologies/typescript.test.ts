@@ -11,6 +11,9 @@ const schema = { schema: JSON.parse(readFileSync(`${folder}/generator.schema.jso
 const alarm = { alarm: 'fuel < 500 ? "refuel" : "no action"' };
 const env = { MQTT_URL: 'mqtt://127.0.0.1:1883', INFLUX_TOKEN: 'a-token' };
 
+const raw = 'emergency_generators';
+const downsampled = { url: 'http://127.0.0.1:8086', org: 'penstock', bucket: 'kafka_downsampled', token: 'a-token' };
+
 // The topologies that ship, written in TypeScript.
 const written: Record<string, () => Plan> = {
   'generators.yaml': () =>
@@ -108,6 +111,109 @@ const written: Record<string, () => Plan> = {
       .kafka({ brokers: kafka, topic: 'kafka_downsampled', key: 'generatorID', createTopic: { partitions: 6 } })
       .stream('rejected')
       .kafka({ brokers: kafka, topic: 'generators.rejected', createTopic: { partitions: 1 } })
+      .plan(),
+  'downlink.yaml': () =>
+    topology('downlink', { folder, otherwise: 'rejected' })
+      .stream('commands')
+      .from(
+        from.kafka({
+          brokers: kafka,
+          topic: 'generators.commands',
+          start: 'earliest',
+          keyedBy: 'requestId',
+          time: { from: 'kafka', idle: '5s' },
+        }),
+      )
+      .validate({
+        schema: {
+          type: 'object',
+          required: ['requestId', 'generatorID', 'command'],
+          properties: {
+            requestId: { type: 'string' },
+            generatorID: { type: 'string' },
+            command: { type: 'string' },
+          },
+        },
+      })
+      .keyBy('requestId')
+      .mqtt({
+        url: env.MQTT_URL,
+        protocolVersion: 5,
+        topic: 'generators/{generatorID}/cmd',
+        responseTopic: 'generators/{generatorID}/reply',
+        correlationData: '{requestId}',
+        expiry: '1m',
+      })
+      .stream('replies')
+      .from(
+        from.mqtt({
+          url: env.MQTT_URL,
+          protocolVersion: 5,
+          topics: 'generators/{generatorID}/reply',
+          qos: 1,
+          time: { from: 'arrival', idle: '5s' },
+        }),
+      )
+      .map({ requestId: 'coalesce(meta.headers.correlationData, event.requestId)' })
+      .keyBy('requestId')
+      .stream('answered')
+      .from('commands')
+      .join({ with: 'replies', within: '1m', as: 'reply', type: 'left' }, { id: 'answers' })
+      .kafka({ brokers: kafka, topic: 'generators.replies', key: 'requestId' })
+      .stream('rejected')
+      .kafka({ brokers: kafka, topic: 'generators.rejected' })
+      .plan(),
+  'front-door.yaml': () =>
+    topology('front-door', { folder, otherwise: 'rejected' })
+      .stream('devices')
+      .from(
+        from.mqttServer({
+          listen: 'mqtt://127.0.0.1:1883',
+          topics: 'emergency_generators/{generatorID}',
+          passOn: 'commands/#',
+          presence: 'presence',
+          time: 'arrival',
+        }),
+      )
+      .kafka({ brokers: kafka, topic: raw, key: 'generatorID', createTopic: { partitions: 6 } })
+      .stream('presence')
+      .kafka({ brokers: kafka, topic: `${raw}.presence`, createTopic: { partitions: 1 } })
+      .stream('readings')
+      .from(
+        from.kafka({
+          brokers: kafka,
+          topic: raw,
+          group: `${raw}-readings`,
+          start: 'earliest',
+          keyedBy: 'generatorID',
+          time: { field: 'ts', unit: 'ms', outOfOrder: '5s', idle: '30s' },
+        }),
+      )
+      .validate(schema)
+      .keyBy('generatorID')
+      .windowLast({ every: '1m', by: 'fuel', lateness: '30s' }, { id: 'latest' })
+      .map(alarm)
+      .set({ region: 'US' })
+      .influx({
+        ...downsampled,
+        measurement: 'genData',
+        tags: ['generatorID', 'region'],
+        fields: ['alarm', 'fuel', 'lat', 'lon', 'power', 'load', 'temperature', 'pressure'],
+      })
+      .stream('commands')
+      .from('readings')
+      .filter('alarm == "refuel"')
+      .mqtt({ url: env.MQTT_URL, topic: 'commands/{generatorID}', retain: true })
+      .stream('exported')
+      .from(from.influx({ ...downsampled, topicPrefix: 'EG', poll: '5s', overlap: '1h' }))
+      .kafka({
+        brokers: kafka,
+        topic: 'EGkafka_downsampled',
+        key: 'generatorID',
+        createTopic: { partitions: 6 },
+      })
+      .stream('rejected')
+      .kafka({ brokers: kafka, topic: `${raw}.rejected`, createTopic: { partitions: 1 } })
       .plan(),
   'high-temperature.yaml': () =>
     topology('high-temperature', { folder })

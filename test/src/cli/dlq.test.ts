@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { catalogue } from '../../../operators/index.ts';
 import { type DlqFlags, listCommand, redriveCommand, showCommand } from '../../../src/cli/dlq.ts';
@@ -53,7 +54,8 @@ describe('penstock dlq', () => {
         ],
       },
     ]);
-    expect((await captured(() => listCommand(file, flags))).stdout).toMatch(/^ +2 {2}check {2}schema-violation {2}20/);
+    const told = stripVTControlCharacters((await captured(() => listCommand(file, flags))).stdout);
+    expect(told).toMatch(/^ +2 {2}check {2}schema-violation {2}20/);
   });
 
   test('says that there are none before any was made', async () => {
