@@ -181,6 +181,7 @@ describe('output in the transaction', { timeout: 60_000 }, () => {
     const pads = [0, 50, 20_000, 70];
     await sink.write(times.map((time, n) => new StreamRecord({ pad: 'ä'.repeat(pads[n]!) }, `g${n}`, time, n)));
     await state.commit({ puts: [], removes: [] }, 1);
+    await committedNumbers(out, times.length);
     const reading = await (await Reading.open({ topic: out, group: out, start: 'earliest', until: 'end' })).toEnd();
     expect(reading.seen).toMatchObject(
       times.map((timestamp, n) => ({
