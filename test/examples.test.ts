@@ -76,7 +76,7 @@ describe('the README', () => {
   });
 
   test('names only commands and flags that there are', async () => {
-    const commands = [...readme.matchAll(/(?:penstock|npx penstock) ([a-z]+)((?: [^\n`]*)?)/g)];
+    const commands = [...readme.matchAll(/(?:penstock|npx penstock) ([a-z-]+)((?: [^\n`]*)?)/g)];
     const { stdout: help } = await promisify(execFile)(process.execPath, [join(root, 'dist/cli/main.js'), '--help']);
     for (const [, command, rest] of commands) {
       expect(help).toMatch(new RegExp(`^ +${command} `, 'm'));
