@@ -121,7 +121,7 @@ const written: Record<string, () => Plan> = {
           topic: 'generators.commands',
           start: 'earliest',
           keyedBy: 'requestId',
-          time: { from: 'kafka', idle: '5s' },
+          time: { from: 'kafka', outOfOrder: '5s', idle: '5s' },
         }),
       )
       .validate({
