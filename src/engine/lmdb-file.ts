@@ -56,6 +56,8 @@ class Pages {
   readonly #size: number;
   readonly #pageBytes: number;
   #seen = new Set<bigint>();
+  /** Number of the transaction whose pages are walked: none of them is of a later one. */
+  #txn = 0n;
 
   constructor(file: number, size: number) {
     this.#file = file;
@@ -89,7 +91,8 @@ class Pages {
   }
 
   /** What is wrong with the pages of a transaction; `undefined` when nothing is. */
-  damageOf({ roots, lastPage }: Meta): string | undefined {
+  damageOf({ roots, lastPage, txn }: Meta): string | undefined {
+    this.#txn = txn;
     this.#seen = new Set([0n, 1n]);
     for (const root of roots) {
       const bad = root === noPage ? undefined : this.#walk(root, lastPage);
@@ -149,7 +152,7 @@ class Pages {
   #page(number: bigint, lastPage: bigint): Buffer | undefined {
     if (!this.#take(number, lastPage)) return undefined;
     const page = this.#read(Number(number) * this.#pageBytes, this.#pageBytes);
-    return page?.readBigUInt64LE(0) === number ? page : undefined;
+    return page?.readBigUInt64LE(0) === number && page.readBigUInt64LE(8) <= this.#txn ? page : undefined;
   }
 
   // A page that is met twice leads in a circle, or takes the place of another.
