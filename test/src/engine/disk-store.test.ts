@@ -6,6 +6,7 @@ import { decode, encode } from '../../../src/engine/codec.ts';
 import { Delta } from '../../../src/engine/delta.ts';
 import { openDiskStore } from '../../../src/engine/disk-store.ts';
 import { KeyedState } from '../../../src/engine/keyed-state.ts';
+import { secure } from '../../../src/engine/lmdb-file.ts';
 import { RunError } from '../../../src/errors.ts';
 import { StreamRecord } from '../../../src/record.ts';
 
@@ -122,5 +123,25 @@ describe('stored bytes', () => {
       }
     }
     expect(noticed).toBeGreaterThan(10);
+  });
+
+  test('are not looked for in a page that says it is of a transaction to come: LMDB would die of it', async () => {
+    const store = openDiskStore(folder);
+    for (let n = 0; n < 3; n++) await store.commit({ puts: [put('a', n)], removes: [] });
+    await store.close();
+    const file = join(folder, 'state.mdb');
+    const whole = readFileSync(file);
+    let noticed = 0;
+    for (let page = 2 * 4_096; page < whole.length; page += 4_096) {
+      const damaged = Buffer.from(whole);
+      damaged[page + 14]! ^= 32;
+      writeFileSync(file, damaged);
+      try {
+        if (secure(file) !== undefined) noticed++;
+      } catch {
+        noticed++;
+      }
+    }
+    expect(noticed).toBeGreaterThan(0);
   });
 });
