@@ -527,7 +527,7 @@ export interface JournalBatch {
   readonly length: number;
   /** Offset after the last record of this batch. */
   readonly next: number;
-  /** Fills data, start, end, arrival and offset of `into`; gives topic and flags. */
+  /** Fills data, start, end, arrival and offset of `into`, which then has neither a value, a key nor a timestamp; gives topic and flags. */
   read(index: number, into: RawRecord): { topic: string; flags: number };
 }
 

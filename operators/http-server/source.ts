@@ -129,10 +129,6 @@ class RequestBatch implements Batch {
   read(index: number, into: RawRecord): void {
     const { meta, captures } = this.#envelopes.of(this.#records.read(index, into).topic);
     const size = into.end - into.start;
-    into.value = undefined;
-    into.decoded = false;
-    into.key = undefined;
-    into.timestamp = Number.NaN;
     into.meta = meta;
     into.captures = captures;
     into.refused =

@@ -59,10 +59,6 @@ export class EntryBatch implements Batch {
 
   read(index: number, into: RawRecord): void {
     const { topic, flags } = this.#records.read(index, into);
-    into.value = undefined;
-    into.decoded = false;
-    into.key = undefined;
-    into.timestamp = Number.NaN;
     into.captures = undefined;
     into.refused = undefined;
     into.meta = { topic };

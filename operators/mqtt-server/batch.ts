@@ -77,10 +77,6 @@ export class JournaledBatch implements Batch {
 
   read(index: number, into: RawRecord): void {
     const { topic, flags } = this.#records.read(index, into);
-    into.value = undefined;
-    into.decoded = false;
-    into.key = undefined;
-    into.timestamp = Number.NaN;
     if (flags & journalFlags.presence) {
       into.value = JSON.parse(into.data.toString('utf8', into.start, into.end));
       into.decoded = true;

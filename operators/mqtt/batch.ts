@@ -108,10 +108,6 @@ export class JournaledBatch implements Batch {
       into.end -= 4;
       size = into.data.readUInt32LE(into.end);
     }
-    into.value = undefined;
-    into.decoded = false;
-    into.key = undefined;
-    into.timestamp = Number.NaN;
     const meta = flags & journalFlags.retained ? route.retainedMeta : route.meta;
     into.meta = headers ? { ...meta, headers } : meta;
     into.captures = route.captures;

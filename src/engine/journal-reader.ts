@@ -125,6 +125,10 @@ class Records implements JournalBatch {
     into.end = at + lengthAt(this.#data, at);
     into.arrival = arrivalAt(this.#data, at);
     into.offset = this.#first + index;
+    into.value = undefined;
+    into.decoded = false;
+    into.key = undefined;
+    into.timestamp = Number.NaN;
     this.#facts.topic = this.#topics.text(this.#data, topicStart, topicEnd);
     this.#facts.flags = flagsAt(this.#data, at);
     return this.#facts;
